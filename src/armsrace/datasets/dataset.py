@@ -1,0 +1,58 @@
+"""A data set as tensors, with its origin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Generator, Tensor
+
+from armsrace.datasets.sources import TITLES
+
+Source = Literal["official", "embedded", "JPEG copies", "unverified"]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images, labels, and where they come from.
+
+    images: (N, C, H, W) float32 in [0, 1]. labels: (N,) int64. path: the folder or file read.
+    split: train, test, or held-out (the first 6,000 training images).
+    """
+
+    images: Tensor
+    labels: Tensor
+    name: str
+    split: str
+    source: Source
+    path: Path
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self.images)
+
+    @property
+    def description(self) -> str:
+        """Data set, number of images and origin, as pages and measurements name them."""
+        kind = {"train": "training", "test": "test", "held-out": "held-out training"}[self.split]
+        what = {
+            "official": f"official {kind} images",
+            "embedded": f"embedded training digits (no full {TITLES[self.name]} found)",
+            "JPEG copies": f"{kind} images (JPEG copies)",
+            "unverified": f"{kind} images (unverified: no known checksum)",
+        }[self.source]
+        return f"{TITLES[self.name]}, {len(self):,} {what}"
+
+    def take(self, n: int, generator: Generator | None = None) -> Dataset:
+        """The first n images, or n drawn without replacement by the generator.
+
+        Raises ValueError unless 1 <= n <= len.
+        """
+        if not 1 <= n <= len(self):
+            raise ValueError(f"n must be between 1 and {len(self)}, got {n}")
+        if generator is None:
+            return replace(self, images=self.images[:n], labels=self.labels[:n])
+        chosen = torch.randperm(len(self), generator=generator)[:n]
+        return replace(self, images=self.images[chosen], labels=self.labels[chosen])

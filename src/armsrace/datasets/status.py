@@ -1,0 +1,96 @@
+"""What `armsrace data` shows, and the downloads it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from armsrace.contracts import check_choice
+from armsrace.datasets import embedded
+from armsrace.datasets.archive import fetch_cifar10
+from armsrace.datasets.formats import parse, read
+from armsrace.datasets.mirrors import fetch_mnist, forget
+from armsrace.datasets.reading import provenance
+from armsrace.datasets.search import cache_folder, find_file, offline, own_folder
+from armsrace.datasets.sources import (
+    FILES,
+    SPLITS,
+    TITLES,
+    DataFile,
+    DatasetCorrupt,
+    DatasetNotFound,
+    files,
+)
+
+State = Literal["verified", "unverified", "corrupt", "missing"]
+
+
+@dataclass(frozen=True)
+class FileStatus:
+    """One file of a data set: where it is, how big in bytes, in what state, and why."""
+
+    dataset: str
+    file: str
+    path: Path | None
+    size: int | None
+    state: State
+    detail: str
+
+
+def status() -> list[FileStatus]:
+    """Every file of every data set where `load` would find it; downloads nothing, never raises."""
+    rows = []
+    for name in TITLES:
+        for split in SPLITS:
+            wanted = FILES[name][split]
+            folder = own_folder(name, wanted) or cache_folder(name)
+            rows += [_status(name, file, find_file(folder, file)) for file in wanted]
+    return [*rows, _embedded_status()]
+
+
+def download(name: str) -> Path:
+    """Fetch the data set into the user cache, replacing what is there but not verified.
+
+    Returns its folder. Raises DatasetNotFound where it cannot be had, DatasetCorrupt where what
+    arrives is wrong, ValueError for an unknown name.
+    """
+    check_choice("name", name, tuple(TITLES))
+    folder = cache_folder(name)
+    rows = [(file, _status(name, file, find_file(folder, file))) for file in files(name)]
+    wanted = [file for file, row in rows if row.state != "verified"]
+    if not wanted:
+        return folder
+    if offline():
+        raise DatasetNotFound(f"ARMSRACE_OFFLINE is set: unset it to download {TITLES[name]}")
+    if name == "mnist":
+        forget(folder)
+        fetch_mnist(wanted, folder)
+    else:
+        fetch_cifar10(folder)
+    return folder
+
+
+def _status(name: str, file: DataFile, path: Path | None) -> FileStatus:
+    if path is None:
+        return FileStatus(TITLES[name], file.name, None, None, "missing", "")
+    try:
+        content = read(path)
+        parse(content, file, path)
+        source = provenance(content, file, path)
+    except (OSError, DatasetCorrupt) as error:
+        return FileStatus(TITLES[name], file.name, path, None, "corrupt", str(error))
+    state: State = "unverified" if source == "unverified" else "verified"
+    return FileStatus(TITLES[name], file.name, path, path.stat().st_size, state, source)
+
+
+def _embedded_status() -> FileStatus:
+    title = f"{TITLES['mnist']} (embedded)"
+    try:
+        path = Path(str(embedded.path()))
+        embedded.digits()
+    except DatasetNotFound as error:
+        return FileStatus(title, "mnist_5k.csv.gz", None, None, "missing", str(error))
+    except DatasetCorrupt as error:
+        return FileStatus(title, "mnist_5k.csv.gz", path, None, "corrupt", str(error))
+    return FileStatus(title, path.name, path, path.stat().st_size, "verified", "embedded")
