@@ -1,0 +1,25 @@
+"""Every plot the chapters use more than once, in one palette and one style."""
+
+from armsrace.figures.curves import histogram, lines, logits_along, robustness_curves
+from armsrace.figures.images import attack_panel, confidence_bars, image_grid
+from armsrace.figures.interactive import Markup, live, slider
+from armsrace.figures.style import CYCLE, PALETTE, Plot, new_plot, styled, use_style
+
+__all__ = [
+    "CYCLE",
+    "Markup",
+    "PALETTE",
+    "Plot",
+    "attack_panel",
+    "confidence_bars",
+    "histogram",
+    "image_grid",
+    "lines",
+    "live",
+    "logits_along",
+    "new_plot",
+    "robustness_curves",
+    "slider",
+    "styled",
+    "use_style",
+]

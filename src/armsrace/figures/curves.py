@@ -1,0 +1,143 @@
+"""Plots with two axes: curves, logits along a direction, histograms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.ticker import PercentFormatter
+from torch import Tensor
+
+from armsrace.figures.style import CYCLE, PALETTE, Plot, new_plot, styled
+
+UNITS = {
+    "linf": "ε, L∞ (largest change of a pixel, pixels in [0, 1])",
+    "l2": "ε, L2 (length of the change, pixels in [0, 1])",
+    "l1": "ε, L1 (sum of the changes, pixels in [0, 1])",
+    "l0": "ε, L0 (number of changed pixels)",
+}
+Series = Mapping[str, tuple[Sequence[float] | Tensor, Sequence[float] | Tensor]]
+
+
+def _draw(axes: Axes, series: Series) -> None:
+    if len(series) > len(CYCLE):
+        raise ValueError(f"series must be at most {len(CYCLE)} curves, got {len(series)}")
+    for (name, pair), (colour, marker, dash) in zip(series.items(), CYCLE, strict=False):
+        x, y = (torch.as_tensor(side).detach().cpu().numpy() for side in pair)
+        if x.shape != y.shape:
+            raise ValueError(f"series {name!r} must pair x with y, got {len(x)} and {len(y)}")
+        every = max(1, len(x) // 12)
+        axes.plot(x, y, label=name, color=PALETTE[colour], marker=marker, ls=dash, markevery=every)
+
+
+@styled
+def lines(
+    series: Series,
+    *,
+    x_label: str,
+    y_label: str,
+    x_scale: str = "linear",
+    y_scale: str = "linear",
+    percent: bool = False,
+    title: str = "",
+) -> Plot:
+    """Curves {name: (x, y)}, both (S,), told apart by colour, marker and dash; at most six.
+
+    percent prints the y axis, a fraction, in %. Raises ValueError for lengths that differ.
+    """
+    plot = new_plot()
+    axes = plot.subplots()
+    _draw(axes, series)
+    axes.set(xlabel=x_label, ylabel=y_label, title=title, xscale=x_scale, yscale=y_scale)
+    if percent:
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    if len(series) > 1:
+        columns = 1 if max(map(len, series)) > 30 else 2
+        plot.legend(loc="outside upper left", ncols=columns)
+    return plot
+
+
+def robustness_curves(curves: Series, *, norm: str = "linf", title: str = "") -> Plot:
+    """Accuracy against the budget ε for each name: {name: (epsilons, accuracies)}, both (S,).
+
+    Accuracies are fractions in [0, 1]; the axis says what ε means in `norm` (linf, l2, l1, l0).
+    Raises ValueError for another norm.
+    """
+    if norm not in UNITS:
+        raise ValueError(f"norm must be one of {', '.join(UNITS)}, got {norm!r}")
+    plot = lines(curves, x_label=UNITS[norm], y_label="accuracy", percent=True, title=title)
+    plot.axes[0].set_ylim(-0.03, 1.03)
+    return plot
+
+
+def _spread(heights: Tensor, gap: float) -> list[float]:
+    """Heights (K,) moved as little apart as keeps text at least `gap` from its neighbour."""
+    order = heights.argsort()
+    steps = heights[order] - gap * torch.arange(len(heights))
+    # The running maximum lets nothing overlap; its mirror image, from above, balances the shift.
+    above, below = steps.cummax(0).values, steps.flip(0).cummin(0).values.flip(0)
+    placed = (above + below) / 2 + gap * torch.arange(len(heights))
+    return placed[order.argsort()].tolist()
+
+
+@styled
+def logits_along(scales: Tensor, logits: Tensor, label: int, *, x_label: str = "") -> Plot:
+    """Each class's logit along one direction: how close to linear the model is (Goodfellow §5).
+
+    scales: (S,), how far along the direction, in its norm's unit; logits: (S, K).
+    The true class is blue, every other class that wins somewhere vermilion, the rest gray;
+    each line ends in its class. Raises ValueError where the lengths differ.
+    """
+    if len(scales) != len(logits):
+        raise ValueError(f"logits must have length {len(scales)}, got {len(logits)}")
+    scales, logits = scales.detach().cpu(), logits.detach().cpu()
+    winners = set(logits.argmax(1).tolist()) - {label}
+    plot = new_plot(5.6, 3.8)
+    axes = plot.subplots()
+    ends = {
+        end: _spread(logits[end], gap=0.05 * float(logits.max() - logits.min())) for end in (0, -1)
+    }
+    for index, row in enumerate(logits.T):
+        chosen = index == label or index in winners
+        colour = PALETTE["blue" if index == label else "vermilion" if chosen else "gray"]
+        weight, width = ("bold", 2.4) if chosen else ("normal", 1.0)
+        axes.plot(scales.numpy(), row.numpy(), color=colour, lw=width)
+        for end, places in ends.items():
+            side, shift = ("right", -5) if end == 0 else ("left", 5)
+            axes.annotate(
+                str(index), (float(scales[end]), places[index]), (shift, 0), ha=side, va="center",
+                textcoords="offset points", color=colour, fontsize=10, fontweight=weight,
+            )  # fmt: skip
+    axes.axvline(0, color=PALETTE["gray"], lw=0.8, ls=":")
+    axes.set(xlabel=x_label or UNITS["linf"], ylabel="logit")
+    return plot
+
+
+@styled
+def histogram(
+    values: Mapping[str, Tensor], *, x_label: str, bins: int = 30, title: str = ""
+) -> Plot:
+    """How the values (N,) of each name are spread, as a share of that name's finite values.
+
+    Raises ValueError where a name has no finite value.
+    """
+    finite = {name: row.detach().cpu()[torch.isfinite(row.cpu())] for name, row in values.items()}
+    for name, row in finite.items():
+        if len(row) == 0:
+            raise ValueError(f"values of {name!r} must hold at least one finite number")
+    together = torch.cat(list(finite.values())).double()
+    low, high = float(together.min()), float(together.max())
+    edges = torch.linspace(low, high if high > low else low + 1, bins + 1, dtype=torch.float64)
+    plot = new_plot()
+    axes = plot.subplots()
+    for (name, row), (colour, _, dash) in zip(finite.items(), CYCLE, strict=False):
+        shares = torch.histogram(row.double(), edges).hist / len(row)
+        steps, sides, colour = shares.numpy(), edges.numpy(), PALETTE[colour]
+        axes.stairs(steps, sides, color=colour, fill=True, alpha=0.25)
+        axes.stairs(steps, sides, color=colour, ls=dash, lw=1.8, label=name)
+    axes.set(xlabel=x_label, ylabel="share of images", title=title)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    if len(values) > 1:
+        plot.legend(loc="outside upper left", ncols=2)
+    return plot

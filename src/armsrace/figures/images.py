@@ -1,0 +1,130 @@
+"""Plots of images: grids, attacks beside their originals, confidences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from torch import Tensor
+
+from armsrace.figures.style import CYCLE, DIVERGING, INK, PALETTE, Plot, new_plot, styled
+
+
+def _pixels(image: Tensor) -> Any:
+    """An image (C, H, W) as matplotlib wants it: (H, W) for one channel, (H, W, 3) for three."""
+    image = image.detach().cpu().float().clamp(0, 1)
+    return image[0].numpy() if len(image) == 1 else image.permute(1, 2, 0).numpy()
+
+
+def _show(axes: Axes, image: Tensor, title: str = "") -> None:
+    # Digits are drawn as ink on paper: 0 is white and 1 is black.
+    axes.imshow(_pixels(image), vmin=0, vmax=1)
+    _frame(axes, title)
+
+
+def _frame(axes: Axes, title: str = "", color: str = INK) -> None:
+    axes.set_title(title, fontsize=10, loc="center", color=color)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.grid(False)
+    for spine in axes.spines.values():
+        spine.set(visible=True, color="#cbd2d9")
+
+
+@styled
+def image_grid(
+    images: Tensor, titles: Sequence[str] | None = None, *, columns: int = 5, size: float = 1.15
+) -> Plot:
+    """Images (N, C, H, W) in [0, 1], row by row, each `size` inches wide, under its title.
+
+    Raises ValueError where there is not one title an image.
+    """
+    if titles is not None and len(titles) != len(images):
+        raise ValueError(f"titles must have length {len(images)}, got {len(titles)}")
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    lines = max((title.count("\n") + 1 for title in titles or [] if title), default=0)
+    plot = new_plot(columns * size, rows * (size + 0.19 * lines + 0.02))
+    for index, axes in enumerate(plot.subplots(rows, columns, squeeze=False).flat):
+        if index < len(images):
+            _show(axes, images[index], titles[index] if titles else "")
+        else:
+            axes.set_visible(False)
+    return plot
+
+
+def _bars(axes: Axes, probabilities: Mapping[str, Tensor]) -> None:
+    width = 0.8 / len(probabilities)
+    for index, (name, row) in enumerate(probabilities.items()):
+        colour = PALETTE["gray"] if index == 0 else PALETTE[CYCLE[index][0]]
+        offset = (index - (len(probabilities) - 1) / 2) * width
+        places = torch.arange(len(row)).numpy() + offset
+        axes.bar(places, row.detach().cpu().numpy(), width, color=colour, label=name)
+    axes.set(ylim=(0, 1), xticks=range(len(row)), yticks=(0, 0.5, 1))
+    axes.grid(False, axis="x")
+
+
+@styled
+def confidence_bars(probabilities: Mapping[str, Tensor], *, title: str = "") -> Plot:
+    """The confidence in each class, a colour a name; each value is a (K,) tensor in [0, 1].
+
+    Raises ValueError where nothing is given or the rows differ in length.
+    """
+    if len({len(row) for row in probabilities.values()}) != 1:
+        raise ValueError("probabilities must hold at least one row, all of the same length")
+    plot = new_plot(5.6, 2.4)
+    axes = plot.subplots()
+    _bars(axes, probabilities)
+    axes.set(xlabel="class", ylabel="confidence", title=title)
+    plot.legend(loc="outside upper right", ncols=len(probabilities))
+    return plot
+
+
+@styled
+def attack_panel(
+    clean: Tensor,
+    adversarial: Tensor,
+    clean_probabilities: Tensor,
+    adversarial_probabilities: Tensor,
+) -> Plot:
+    """Each row an attack: the original, the perturbation, the adversarial, both confidences.
+
+    clean, adversarial: (N, C, H, W) in [0, 1]; the probabilities: (N, K), softmax of the logits.
+    The perturbation's channels are averaged and drawn on one scale for all rows, stated beneath.
+    Raises ValueError where the shapes differ.
+    """
+    if clean.shape != adversarial.shape or len(clean_probabilities) != len(clean):
+        raise ValueError("clean, adversarial and the probabilities must have the same length")
+    changes = (adversarial - clean).detach().cpu()
+    reach = max(float(changes.abs().max()), 1e-6)
+    plot = new_plot(6.4, 1.5 * len(clean) + 1.05)
+    grid = plot.subplots(len(clean), 4, squeeze=False, sharex="col", width_ratios=(1, 1, 1, 1.35))
+    for row, axes in enumerate(grid):
+        before, after = clean_probabilities[row], adversarial_probabilities[row]
+        _show(axes[0], clean[row], _verdict(before))
+        axes[1].imshow(changes[row].mean(0).numpy(), cmap=DIVERGING, vmin=-reach, vmax=reach)
+        _frame(axes[1])
+        _show(axes[2], adversarial[row], _verdict(after))
+        _bars(axes[3], {"original": before, "adversarial": after})
+        axes[3].tick_params(labelsize=9)
+    grid[-1, 3].set_xlabel("class", fontsize=10)
+    headings = ("original", "perturbation", "adversarial", "confidence")
+    for axes, heading in zip(grid[0], headings, strict=True):
+        below = axes.get_title()
+        axes.set_title(f"{heading}\n{below}" if below else heading, fontsize=10, loc="center")
+    scale = ScalarMappable(Normalize(-reach, reach), DIVERGING)
+    bar = plot.colorbar(scale, ax=grid, location="bottom", fraction=0.025, aspect=45)
+    bar.set_ticks([-reach, 0, reach], labels=[f"−{reach:.2g}", "0", f"+{reach:.2g}"])
+    bar.set_label("change of a pixel (pixels run from 0 to 1)", fontsize=10)
+    bar.outline.set_visible(False)
+    plot.legend(*grid[0, 3].get_legend_handles_labels(), loc="outside upper right", ncols=2)
+    return plot
+
+
+def _verdict(probabilities: Tensor) -> str:
+    confidence, winner = probabilities.max(0)
+    return f"“{int(winner)}”, {float(confidence):.1%}"

@@ -1,0 +1,88 @@
+"""Figures the reader moves: a slider that needs no kernel, and widgets that use one."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from armsrace.figures.style import Plot, small_png
+
+BUILD_FLAG = "ARMSRACE_BUILD"
+NOTE = "Run this notebook to move the controls live."
+# The handler finds its own figure, so that any number of sliders share a page and no name.
+HANDLER = (
+    "const f=this.closest('figure'),l=JSON.parse(f.dataset.labels)[this.value];"
+    "f.querySelectorAll('img').forEach((m,i)=>{m.hidden=i!=this.value});"
+    "f.querySelector('output').textContent=l;this.setAttribute('aria-valuetext',l)"
+)
+
+
+@dataclass(frozen=True)
+class Markup:
+    """Plain HTML that a notebook shows as it stands."""
+
+    html: str
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+
+def slider(
+    frames: Sequence[Plot | bytes],
+    labels: Sequence[str],
+    name: str,
+    caption: str,
+    alt: str,
+    *,
+    start: int = 0,
+) -> Markup:
+    """A slider over pictures drawn beforehand: it works on a static page, by keyboard and touch.
+
+    frames: figures or PNG bytes; labels: what the slider stands at, one a frame; name: what it
+    moves; alt: what the pictures show, completed by name and label. The same frames give the
+    same markup. Raises ValueError where the lengths differ, nothing is given, or start is outside.
+    """
+    if not frames or len(frames) != len(labels):
+        raise ValueError(f"labels must be one a frame, got {len(labels)} for {len(frames)} frames")
+    if not 0 <= start < len(frames):
+        raise ValueError(f"start must be >= 0 and < {len(frames)}, got {start}")
+    pictures = [frame.png() if isinstance(frame, Plot) else small_png(frame) for frame in frames]
+    said = [html.escape(f"{alt}; {name} {label}") for label in labels]
+    images = "".join(
+        f'<img src="data:image/png;base64,{base64.b64encode(picture).decode()}" '
+        f'alt="{text}"{"" if index == start else " hidden"}>'
+        for index, (picture, text) in enumerate(zip(pictures, said, strict=True))
+    )
+    digest = hashlib.sha256(b"".join(pictures) + json.dumps([name, *labels]).encode()).hexdigest()
+    first = html.escape(labels[start])
+    return Markup(
+        f'<figure class="ar-slider" id="ar-slider-{digest[:12]}" '
+        f'data-labels="{html.escape(json.dumps(list(labels)))}">'
+        f'<div class="ar-slider-frames">{images}</div>'
+        f'<label>{html.escape(name)} <input type="range" min="0" max="{len(frames) - 1}" '
+        f'value="{start}" step="1" autocomplete="off" aria-valuetext="{first}" '
+        f'oninput="{HANDLER}"> <output>{first}</output></label>'
+        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+    )
+
+
+def live(function: Callable[..., Any], **controls: Any) -> Any:
+    """The function with an ipywidgets control for each argument, run anew at every move.
+
+    controls: as ipywidgets.interactive takes them, e.g. epsilon=(0.0, 0.3, 0.01). On a built page
+    no kernel would answer, so there, and where ipywidgets is missing, a one-line note stands.
+    """
+    note = Markup(f'<p class="ar-live-note">{NOTE}</p>')
+    if os.environ.get(BUILD_FLAG) == "1":
+        return note
+    try:
+        import ipywidgets
+    except ImportError:
+        return note
+    return ipywidgets.interactive(function, **controls)

@@ -1,0 +1,129 @@
+"""One palette, one style, and a matplotlib Figure that writes small, crisp PNGs."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import matplotlib
+from cycler import cycler
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from PIL import Image
+
+PALETTE = {
+    "blue": "#2a6f97",
+    "vermilion": "#d1495b",
+    "green": "#4c956c",
+    "amber": "#edae49",
+    "violet": "#9b7fc7",
+    "gray": "#6c757d",
+}
+CYCLE = (
+    ("blue", "o", "-"),
+    ("vermilion", "s", "--"),
+    ("amber", "^", "-."),
+    ("green", "D", ":"),
+    ("violet", "v", "-"),
+    ("gray", "P", "--"),
+)
+"""Colour, marker and dash of each curve: two signs besides colour tell curves apart."""
+
+DIVERGING = LinearSegmentedColormap.from_list(
+    "armsrace_diverging", [PALETTE["blue"], "#ffffff", PALETTE["vermilion"]]
+)
+INK = "#1f2933"
+CSS_PIXELS_PER_INCH = 100
+PIXELS_PER_INCH = 180
+COLOURS = 256
+
+# White, not transparent: in the site's dark mode ink on transparency would vanish.
+STYLE: dict[Any, Any] = {
+    "axes.edgecolor": INK,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 11,
+    "axes.linewidth": 0.8,
+    "axes.prop_cycle": cycler(color=[PALETTE[name] for name, _, _ in CYCLE]),
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11,
+    "figure.constrained_layout.use": True,
+    "figure.dpi": CSS_PIXELS_PER_INCH,
+    "figure.facecolor": "white",
+    "font.family": "DejaVu Sans",
+    "font.size": 11,
+    "grid.color": "#e4e7eb",
+    "grid.linewidth": 0.8,
+    "image.cmap": "gray_r",
+    "image.interpolation": "nearest",
+    "legend.fontsize": 10,
+    "legend.frameon": False,
+    "lines.linewidth": 2,
+    "lines.markersize": 5,
+    "savefig.facecolor": "white",
+    "text.color": INK,
+    "xtick.color": INK,
+    "xtick.labelsize": 10,
+    "ytick.color": INK,
+    "ytick.labelsize": 10,
+}
+
+Arguments = ParamSpec("Arguments")
+Returned = TypeVar("Returned")
+
+
+def use_style() -> None:
+    """Make matplotlib draw every later figure in the course's style."""
+    matplotlib.rcParams.update(STYLE)
+
+
+def styled(function: Callable[Arguments, Returned]) -> Callable[Arguments, Returned]:
+    """The function, run in the course's style whatever style the caller has set."""
+
+    @wraps(function)
+    def inner(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Returned:
+        with matplotlib.rc_context(STYLE):
+            return function(*args, **kwargs)
+
+    return inner
+
+
+class Plot(Figure):
+    """A matplotlib Figure that a notebook shows as a small PNG, sharp on dense screens.
+
+    It is made without pyplot, so no global list keeps it and no notebook shows it twice.
+    """
+
+    @styled
+    def png(self) -> bytes:
+        """The figure as PNG bytes with an adaptive palette; the same figure, the same bytes."""
+        drawn = io.BytesIO()
+        self.savefig(drawn, format="png", dpi=PIXELS_PER_INCH)
+        return small_png(drawn.getvalue())
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        return self.png(), {"width": round(self.get_figwidth() * CSS_PIXELS_PER_INCH)}
+
+
+def new_plot(width: float = 5.6, height: float = 3.4) -> Plot:
+    """An empty figure of `width` by `height` inches, one inch being 100 pixels on a page."""
+    layout = ConstrainedLayoutEngine(hspace=0.01, wspace=0.03)
+    plot = Plot(figsize=(width, height), layout=layout)
+    FigureCanvasAgg(plot)
+    return plot
+
+
+def small_png(data: bytes, colours: int = COLOURS) -> bytes:
+    """PNG bytes redrawn with at most `colours` colours, chosen from the picture."""
+    picture = Image.open(io.BytesIO(data)).convert("RGB")
+    reduced = picture.quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    encoded = io.BytesIO()
+    reduced.save(encoded, format="PNG", optimize=True)
+    return encoded.getvalue()

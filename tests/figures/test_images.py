@@ -1,0 +1,84 @@
+"""Grids and panels show the images they are given, with their numbers."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from armsrace import figures
+
+GENERATOR = torch.Generator().manual_seed(3)
+IMAGES = torch.rand(7, 1, 28, 28, generator=GENERATOR)
+
+
+def shown(axes) -> np.ndarray:
+    """The pixels that an axes draws."""
+    return np.asarray(axes.images[0].get_array())
+
+
+def test_grid_shows_each_image_under_its_title() -> None:
+    plot = figures.image_grid(IMAGES, list("abcdefg"), columns=3)
+    visible = [axes for axes in plot.axes if axes.get_visible()]
+    assert [axes.get_title() for axes in visible] == list("abcdefg")
+    for axes, image in zip(visible, IMAGES, strict=True):
+        np.testing.assert_array_equal(shown(axes), image[0].numpy())
+        assert axes.images[0].get_clim() == (0, 1)
+
+
+def test_grid_shows_colour() -> None:
+    image = torch.rand(1, 3, 8, 8, generator=GENERATOR)
+    axes = figures.image_grid(image).axes[0]
+    np.testing.assert_array_equal(shown(axes), image[0].permute(1, 2, 0).numpy())
+
+
+def test_grid_refuses_missing_titles() -> None:
+    with pytest.raises(ValueError, match="titles must have length 7, got 1"):
+        figures.image_grid(IMAGES, ["one"])
+
+
+@pytest.fixture
+def attack() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Two clean images, the same two changed by exactly a tenth, and two confidences each."""
+    clean = IMAGES[:2].clamp(0.2, 0.8)
+    changed = clean + 0.1 * torch.randn(clean.shape, generator=GENERATOR).sign()
+    return clean, changed, *torch.randn(2, 2, 10, generator=GENERATOR).mul(3).softmax(-1)
+
+
+def test_panel_states_scale_and_verdicts(attack: tuple[Tensor, ...]) -> None:
+    clean, changed, before, after = attack
+    plot = figures.attack_panel(*attack)
+    grid = np.array(plot.axes[:8]).reshape(2, 4)
+    for row in range(2):
+        drawn = grid[row, 1].images[0]
+        np.testing.assert_allclose(drawn.get_array(), (changed - clean)[row, 0], atol=1e-7)
+        np.testing.assert_allclose(drawn.get_clim(), (-0.1, 0.1), atol=1e-6)
+        for column, rows in ((0, before), (2, after)):
+            assert (
+                f"“{rows[row].argmax()}”, {float(rows[row].max()):.1%}"
+                in grid[row, column].get_title()
+            )
+        heights = [bar.get_height() for bar in grid[row, 3].patches]
+        np.testing.assert_allclose(heights, torch.cat([before[row], after[row]]), atol=1e-6)
+    scale = plot.axes[8]
+    assert [tick.get_text() for tick in scale.get_xticklabels()] == ["−0.1", "0", "+0.1"]
+    assert "pixel" in scale.get_xlabel()
+
+
+def test_panel_of_five_rows_stays_small(attack: tuple[Tensor, ...]) -> None:
+    five = [torch.cat([rows, rows, rows])[:5] for rows in attack]
+    assert len(figures.attack_panel(*five).png()) < 150_000
+
+
+def test_panel_refuses_other_shapes(attack: tuple[Tensor, ...]) -> None:
+    clean, changed, before, after = attack
+    with pytest.raises(ValueError, match="same length"):
+        figures.attack_panel(clean, changed[:1], before, after)
+
+
+def test_bars_have_the_confidences_as_heights() -> None:
+    rows = torch.rand(2, 10, generator=GENERATOR)
+    axes = figures.confidence_bars({"clean": rows[0], "attacked": rows[1]}).axes[0]
+    np.testing.assert_allclose([bar.get_height() for bar in axes.patches], rows.flatten())
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("class", "confidence")
+    with pytest.raises(ValueError, match="same length"):
+        figures.confidence_bars({"clean": rows[0], "attacked": rows[1, :5]})

@@ -1,0 +1,105 @@
+"""The slider is plain, deterministic and accessible; the live version gives way on a page."""
+
+import base64
+import sys
+from html.parser import HTMLParser
+
+import pytest
+import torch
+
+from armsrace import figures
+from armsrace.figures.interactive import BUILD_FLAG, NOTE
+
+LABELS = ["0.00", "0.10", "0.20"]
+
+
+class Reader(HTMLParser):
+    """Collects every element with its attributes, and the text."""
+
+    def __init__(self, markup: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.feed(markup)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep the element."""
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        """Keep the text."""
+        self.text.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        """The attributes of every element of that name."""
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def made(start: int = 1, caption: str = "Digits & noise <b>") -> figures.Markup:
+    """Three frames of rising brightness."""
+    frames = [figures.image_grid(torch.full((2, 1, 4, 4), 0.1 * level)) for level in range(3)]
+    return figures.slider(frames, LABELS, "ε", caption, "two “squares”", start=start)
+
+
+def test_one_frame_is_seen_and_each_is_described() -> None:
+    page = Reader(made()._repr_html_())
+    images = page.all("img")
+    assert ["hidden" in image for image in images] == [True, False, True]
+    assert [image["alt"] for image in images] == [f"two “squares”; ε {label}" for label in LABELS]
+    for image in images:
+        data = base64.b64decode(str(image["src"]).removeprefix("data:image/png;base64,"))
+        assert data.startswith(b"\x89PNG")
+    assert len({image["src"] for image in images}) == 3
+
+
+def test_range_covers_the_frames() -> None:
+    page = Reader(made().html)
+    (control,) = page.all("input")
+    assert {key: control[key] for key in ("type", "min", "max", "value")} == {
+        "type": "range", "min": "0", "max": "2", "value": "1",
+    }  # fmt: skip
+    assert control["aria-valuetext"] == "0.10" and "0.10" in page.text
+    assert "Digits & noise <b>" in page.text and not page.all("b")
+
+
+def test_markup_depends_on_the_content_alone() -> None:
+    assert made().html == made().html
+    first, second = (
+        Reader(made().html),
+        Reader(figures.slider([b for b in pngs()], ["a", "b"], "n", "c", "d").html),
+    )
+    assert first.all("figure")[0]["id"] != second.all("figure")[0]["id"]
+
+
+def pngs() -> list[bytes]:
+    """Two pictures as bytes."""
+    return [figures.image_grid(torch.full((1, 1, 4, 4), value)).png() for value in (0.0, 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("labels", "start", "message"),
+    [(["a"], 0, "one a frame, got 1 for 2"), (["a", "b"], 2, "start must be >= 0 and < 2, got 2")],
+)
+def test_slider_refuses(labels: list[str], start: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        figures.slider(pngs(), labels, "n", "c", "d", start=start)
+
+
+def test_live_runs_the_function_when_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(BUILD_FLAG, raising=False)
+    calls: list[float] = []
+    widget = figures.live(lambda epsilon: calls.append(epsilon), epsilon=(0.0, 1.0, 0.25))
+    widget.children[0].value = 0.75
+    widget.update()
+    assert calls[-1] == 0.75
+
+
+def test_live_gives_way_on_a_built_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(BUILD_FLAG, "1")
+    assert NOTE in figures.live(print, value=(0, 1))._repr_html_()
+
+
+def test_live_gives_way_without_widgets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(BUILD_FLAG, raising=False)
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    assert NOTE in figures.live(print, value=(0, 1))._repr_html_()

@@ -1,0 +1,99 @@
+"""The palette is told apart by every common kind of colour vision; PNGs are small and exact."""
+
+import io
+from itertools import combinations
+
+import matplotlib
+import numpy as np
+import pytest
+from PIL import Image
+
+from armsrace import figures
+from armsrace.figures.style import STYLE, small_png
+
+# Machado, Oliveira and Fernandes 2009, severity 1.0, on linear RGB.
+VISIONS = {
+    "trichromat": np.eye(3),
+    "protanope": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216],
+                  [-0.003882, -0.048116, 1.051998]],
+    "deuteranope": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413],
+                    [-0.011820, 0.042940, 0.968881]],
+    "tritanope": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602],
+                  [0.004733, 0.691367, 0.303900]],
+}  # fmt: skip
+TO_XYZ = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750],
+                   [0.0193339, 0.1191920, 0.9503041]])  # fmt: skip
+WHITE = TO_XYZ.sum(axis=1)
+
+
+def linear(colour: str) -> np.ndarray:
+    """An sRGB hex colour as linear RGB in [0, 1]."""
+    channels = np.array([int(colour[start : start + 2], 16) for start in (1, 3, 5)]) / 255
+    return np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+
+
+def lab(rgb: np.ndarray) -> np.ndarray:
+    """Linear RGB as CIE L*a*b*."""
+    ratio = TO_XYZ @ rgb / WHITE
+    root = np.where(ratio > 216 / 24389, np.cbrt(ratio), (24389 / 27 * ratio + 16) / 116)
+    return np.array([116 * root[1] - 16, 500 * (root[0] - root[1]), 200 * (root[1] - root[2])])
+
+
+@pytest.mark.parametrize("vision", VISIONS)
+def test_colours_stay_apart(vision: str) -> None:
+    seen = {
+        name: lab(np.clip(np.array(VISIONS[vision]) @ linear(colour), 0, 1))
+        for name, colour in figures.PALETTE.items()
+    }
+    distances = {
+        pair: np.linalg.norm(seen[pair[0]] - seen[pair[1]]) for pair in combinations(seen, 2)
+    }
+    closest = min(distances, key=lambda pair: distances[pair])
+    # Five times the least difference that a careful observer sees (2.3 in this space).
+    assert distances[closest] > 11.5, f"{closest} are {distances[closest]:.1f} apart"
+
+
+def test_curves_differ_without_colour() -> None:
+    signs = {(marker, dash) for _, marker, dash in figures.CYCLE}
+    assert len(signs) == len(figures.CYCLE) == len(figures.PALETTE)
+
+
+def test_style_is_lent_and_given_back() -> None:
+    before = dict(matplotlib.rcParams)
+    seen = figures.styled(lambda: matplotlib.rcParams["axes.spines.top"])()
+    assert seen is False
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_use_style_sets_every_key() -> None:
+    with matplotlib.rc_context():
+        figures.use_style()
+        assert all(
+            matplotlib.rcParams[key] == value or key == "font.family"
+            for key, value in STYLE.items()
+        )
+
+
+def test_plot_is_shown_sharp_and_once() -> None:
+    plot = figures.new_plot(4.0, 2.0)
+    plot.subplots().plot([0, 1])
+    data, metadata = plot._repr_png_()
+    picture = Image.open(io.BytesIO(data))
+    assert metadata == {"width": 400}
+    assert picture.width >= 1.5 * metadata["width"]
+    assert plot.png() == data
+    from matplotlib import pyplot
+
+    assert pyplot.get_fignums() == []
+
+
+def test_small_png_keeps_the_picture() -> None:
+    ramp = np.tile(np.arange(256, dtype=np.uint8), (64, 1))
+    drawn = io.BytesIO()
+    Image.fromarray(np.stack([ramp, ramp, ramp], axis=2)).save(
+        drawn, format="PNG", compress_level=0
+    )
+    small = small_png(drawn.getvalue())
+    back = np.asarray(Image.open(io.BytesIO(small)).convert("L"), dtype=int)
+    assert len(small) < len(drawn.getvalue()) / 10
+    assert np.abs(back - ramp).max() <= 2
