@@ -1,0 +1,43 @@
+# Each target sets up .venv by itself; that takes minutes the first time and no time after.
+PYTHON ?= python3
+VENV := .venv/bin
+.DEFAULT_GOAL := help
+.PHONY: help env book serve test lint train bench check-site lab lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+env: ## Set up .venv (every other target does it too)
+	@$(PYTHON) tools/bootstrap.py
+
+book: env ## Execute the chapters that changed and build the site
+	@$(VENV)/armsrace build
+
+serve: env ## Build the site and open it in a browser
+	@$(VENV)/armsrace build
+	@$(VENV)/armsrace serve
+
+lab: env ## Open the chapters as notebooks in JupyterLab
+	@$(VENV)/python -m jupyter lab chapters
+
+test: env lint ## Check the code and run the tests
+	@$(VENV)/python -m pytest -n 2
+
+lint: env ## Check style and types
+	@$(VENV)/ruff check .
+	@$(VENV)/mypy
+
+train: env ## Train every network of the zoo anew (resumes after an interruption)
+	@$(VENV)/armsrace train --all --resume
+
+bench: env ## Time the attacks against a bare loop and other libraries
+	@$(VENV)/python tools/bench.py
+
+check-site: env ## Open every built page in a real browser without network
+	@$(VENV)/python -m pytest -m site tests/site
+
+lock: env ## Write requirements.lock from what .venv holds
+	@$(VENV)/python tools/lock.py
+
+clean: ## Remove all that was built, but neither .venv nor data
+	@rm -rf _build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
