@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor
 
+from armsrace.contracts import check_labels
 from armsrace.datasets.sources import TITLES
 
 Source = Literal["official", "embedded", "JPEG copies", "unverified"]
@@ -56,3 +57,23 @@ class Dataset:
             return replace(self, images=self.images[:n], labels=self.labels[:n])
         chosen = torch.randperm(len(self), generator=generator)[:n]
         return replace(self, images=self.images[chosen], labels=self.labels[chosen])
+
+    def where(self, kept: Tensor, labels: Tensor) -> Dataset:
+        """The images of a bool mask (N,) with these labels (M,) in place of their own."""
+        return replace(self, images=self.images[kept], labels=labels)
+
+    def where(self, kept: Tensor, labels: Tensor | None = None) -> Dataset:
+        """The images with kept (N,) bool, under their own labels or the labels (kept.sum(),) given.
+
+        Raises ValueError for a mask of another shape or dtype, or that keeps nothing, and for
+        labels of another count.
+        """
+        if kept.shape != self.labels.shape or kept.dtype != torch.bool:
+            raise ValueError(
+                f"kept must be bool of shape ({len(self)},), got {kept.dtype} {tuple(kept.shape)}"
+            )
+        if not kept.any():
+            raise ValueError("kept must keep at least one image")
+        chosen = self.labels[kept] if labels is None else labels
+        check_labels(chosen, int(kept.sum()))
+        return replace(self, images=self.images[kept], labels=chosen)

@@ -1,0 +1,78 @@
+"""The command `armsrace`: train, data, build, serve, ledger."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+console = Console()
+
+
+@app.command()
+def train(
+    names: Annotated[list[str] | None, typer.Argument(help="Networks of the zoo.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All that have a recipe.")] = False,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …")] = "cpu",
+    seed: Annotated[int, typer.Option(help="Decides the weights.")] = 0,
+    resume: Annotated[bool, typer.Option(help="Go on after the last finished epoch.")] = False,
+) -> None:
+    """Train networks and write their weights and cards."""
+    from armsrace.defenses import RECIPES as ATTACKED
+    from armsrace.training.recipes import RECIPES as CLEAN
+    from armsrace.training.run import train as train_one
+
+    recipes = CLEAN | ATTACKED
+    chosen = list(recipes) if every else names or []
+    unknown = [name for name in chosen if name not in recipes]
+    if unknown or not chosen:
+        raise typer.BadParameter(f"NAME must be of {', '.join(recipes)}; got {unknown or 'none'}")
+    for name in chosen:
+        columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
+        with Progress(*columns, console=console) as bars:
+            bar = bars.add_task(name, total=None)
+            card = train_one(
+                name, recipes[name], seed=seed, device=device, resume=resume,
+                progress=lambda done, total, loss, bar=bar, bars=bars, name=name: bars.update(
+                    bar, completed=done, total=total, description=f"{name}, loss {loss:.3f}"
+                ),
+            )  # fmt: skip
+        console.print(f"{name}: {card.test_accuracy:.2%} on {card.test_images:,} test images")
+
+
+@app.command()
+def data(
+    download: Annotated[str, typer.Option(help="Fetch this data set: mnist or cifar10.")] = "",
+) -> None:
+    """List the data sets: what is there, where, and verified or not."""
+    from armsrace import datasets
+
+    if download:
+        datasets.download(download)
+    table = Table("data set", "file", "where", "bytes", "state", "detail")
+    for row in datasets.status():
+        table.add_row(*(str(value) for value in vars(row).values()))
+    console.print(table)
+
+
+ledger = typer.Typer(no_args_is_help=True, help="Numbers of the papers beside ours.")
+app.add_typer(ledger, name="ledger")
+
+
+@ledger.command("check")
+def ledger_check(
+    profile: Annotated[str, typer.Option(help="reader or paper.")] = "reader",
+) -> None:
+    """Fail where a measurement has left its band or a claim was not measured."""
+    from armsrace.ledger import check
+
+    problems = check(profile)
+    for problem in problems:
+        console.print(problem, style="red", soft_wrap=True)
+    if problems:
+        raise typer.Exit(1)
+    console.print(f"every claim of the {profile} profile has the verdict it expects")

@@ -1,0 +1,137 @@
+"""What every layer agrees on: images, labels, models, bounds, results, errors for bad input."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Model = Callable[[Tensor], Tensor]
+Norm = Literal["linf", "l2", "l1", "l0"]
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The box of valid pixel values, both ends included."""
+
+    lower: float = 0.0
+    upper: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.lower) and math.isfinite(self.upper)):
+            raise ValueError(f"bounds must be finite, got ({self.lower}, {self.upper})")
+        if self.lower >= self.upper:
+            raise ValueError(f"bounds.lower must be < bounds.upper, got {self.lower}, {self.upper}")
+
+    def clip(self, images: Tensor) -> Tensor:
+        """Images with every pixel moved to the nearest valid value; any shape."""
+        return images.clamp(self.lower, self.upper)
+
+
+UNIT = Bounds(0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class AttackResult:
+    """What an attack found, image by image.
+
+    images: (N, C, H, W), in the pixel unit of the input. Fixed-budget attacks: the last iterate.
+        Minimal-norm attacks: the nearest adversarial, or the clean image where none was found.
+    success: (N,) bool, decided by one last forward pass on exactly these images.
+    queries: (N,) int64, forward passes that saw this image, that last one included.
+    gradients: (N,) int64, backward passes for this image.
+    """
+
+    images: Tensor
+    success: Tensor
+    queries: Tensor
+    gradients: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def check_images(images: Tensor, bounds: Bounds = UNIT) -> None:
+    """Raise unless images are a non-empty floating (N, C, H, W), finite and inside bounds."""
+    if not isinstance(images, Tensor):
+        raise TypeError(f"images must be a torch.Tensor, got {type(images).__name__}")
+    if images.ndim != 4:
+        raise ValueError(f"images must have shape (N, C, H, W), got {tuple(images.shape)}")
+    if len(images) == 0:
+        raise ValueError("images must not be empty")
+    if not images.is_floating_point():
+        raise TypeError(f"images must be floating point, got {images.dtype}")
+    low, high = (value.item() for value in torch.aminmax(images.detach()))
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ValueError("images must be finite, got NaN or infinity")
+    # A bound such as 0.1 is not the float32 next to it: compare as the images' dtype has it.
+    ends = torch.tensor([bounds.lower, bounds.upper], dtype=images.dtype).tolist()
+    if low < ends[0] or high > ends[1]:
+        raise ValueError(
+            f"images must lie in [{bounds.lower}, {bounds.upper}], got values in [{low}, {high}]"
+        )
+
+
+def check_labels(labels: Tensor, count: int, name: str = "labels") -> None:
+    """Raise unless labels are `count` int64 classes >= 0; the upper end needs the logits."""
+    if not isinstance(labels, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(labels).__name__}")
+    if labels.shape != (count,):
+        raise ValueError(f"{name} must have shape ({count},), got {tuple(labels.shape)}")
+    if labels.dtype != torch.int64:
+        raise TypeError(f"{name} must be int64, got {labels.dtype}")
+    if labels.min() < 0:
+        raise ValueError(f"{name} must be >= 0, got {int(labels.min())}")
+
+
+def check_logits(logits: Tensor, count: int) -> None:
+    """Raise unless logits are finite (N, K) with K >= 2 and are not already probabilities.
+
+    Softmax outputs are refused since every loss here would apply softmax a second time, which
+    hides the gradient: the most common way to make a model look robust.
+    """
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != count:
+        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise ValueError(f"model must return logits of shape ({count}, K), got {got}")
+    if logits.shape[1] < 2:
+        raise ValueError(f"model must return at least 2 logits an image, got {logits.shape[1]}")
+    values = logits.detach()
+    if not torch.isfinite(values).all():
+        raise ValueError("model must return finite logits, got NaN or infinity")
+    if are_probabilities(values):
+        raise ValueError("model must return logits, got probabilities (rows sum to 1)")
+
+
+def are_probabilities(outputs: Tensor) -> bool:
+    """Whether every row of outputs (N, K) is a probability distribution to 1e-4."""
+    return bool((outputs >= 0).all() and ((outputs.sum(dim=1) - 1).abs() < 1e-4).all())
+
+
+def check_classes(labels: Tensor, classes: int, name: str = "labels") -> None:
+    """Raise unless every label is smaller than the number of classes that the model knows."""
+    if labels.max() >= classes:
+        raise ValueError(f"{name} must be < {classes}, got {int(labels.max())}")
+
+
+def check_at_least(name: str, value: float, minimum: float) -> None:
+    """Raise unless value is a finite number >= minimum."""
+    if not math.isfinite(value) or value < minimum:
+        raise ValueError(f"{name} must be >= {minimum:g}, got {value:g}")
+
+
+def check_count(name: str, value: int, minimum: int = 1) -> None:
+    """Raise unless value is an integer >= minimum."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    check_at_least(name, value, minimum)
+
+
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise unless value is one of choices."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")

@@ -1,0 +1,88 @@
+"""Attacks over many images: cut into batches, spread over devices, progress shown."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from armsrace.contracts import AttackResult, Model, check_at_least
+
+Attack = Callable[[Model, Tensor, Tensor], AttackResult]
+"""An attack with everything set but the model, the images and the labels."""
+
+
+def attack_in_batches(
+    attack: Attack,
+    model: Model,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    batch_size: int = 500,
+    devices: Sequence[str] | None = None,
+    progress: str | None = None,
+) -> AttackResult:
+    """One result for all images (N, C, H, W), on the images' own device.
+
+    devices: where to work, each on its own copy of the model and its own batches; by default where
+        the images are. More than one, or another one, needs a model that is an nn.Module.
+    progress: the words beside a progress bar, which goes away at the end; None shows none.
+
+    Random attacks tie their numbers to the image, so the cut into batches does not matter as long
+    as each batch starts from the same seed: by default, or for another seed through `seeded`.
+    Raises ValueError for a batch size below 1 or no device.
+    """
+    check_at_least("batch_size", batch_size, 1)
+    replicas = _replicas(model, devices)
+    free: SimpleQueue[tuple[Model, str | None]] = SimpleQueue()
+    for replica in replicas:
+        free.put(replica)
+    bar = tqdm(total=len(images), desc=progress, disable=progress is None, leave=False)
+
+    def run(batch: tuple[Tensor, Tensor]) -> AttackResult:
+        replica = free.get()
+        try:
+            own, device = replica
+            found = attack(own, batch[0].to(device), batch[1].to(device))
+            return _moved(found, images.device)
+        finally:
+            free.put(replica)
+            bar.update(len(batch[0]))
+
+    with bar, ThreadPoolExecutor(len(replicas)) as pool:
+        batches = zip(images.split(batch_size), labels.split(batch_size), strict=True)
+        return _joined(list(pool.map(run, batches)))
+
+
+def seeded(attack: Callable[..., AttackResult], seed: int) -> Callable[..., AttackResult]:
+    """The same attack with a new generator of this seed at each call."""
+
+    def run(*arguments: Any, **settings: Any) -> AttackResult:
+        return attack(*arguments, generator=torch.Generator().manual_seed(seed), **settings)
+
+    return run
+
+
+def _replicas(model: Model, devices: Sequence[str] | None) -> list[tuple[Model, str | None]]:
+    if devices is None:
+        return [(model, None)]
+    if not devices:
+        raise ValueError("devices must not be empty")
+    if not isinstance(model, nn.Module):
+        raise TypeError("model must be an nn.Module to be copied to devices")
+    return [(copy.deepcopy(model).to(device), device) for device in devices]
+
+
+def _moved(result: AttackResult, device: torch.device) -> AttackResult:
+    return AttackResult(*(value.to(device) for value in vars(result).values()))
+
+
+def _joined(results: list[AttackResult]) -> AttackResult:
+    columns = zip(*(vars(result).values() for result in results), strict=True)
+    return AttackResult(*(torch.cat(column) for column in columns))

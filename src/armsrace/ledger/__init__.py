@@ -1,0 +1,10 @@
+"""Every number quoted from a paper, beside the one that this code measures, with a verdict."""
+
+from armsrace.ledger.claims import Claim, Verdict, load_claims, verdict
+from armsrace.ledger.measurements import Measurement, load_measured, measure
+from armsrace.ledger.tables import check, page, table
+
+__all__ = [
+    "Claim", "Measurement", "Verdict", "check", "load_claims", "load_measured", "measure", "page",
+    "table", "verdict",
+]  # fmt: skip

@@ -1,0 +1,118 @@
+"""The ledger as tables: a chapter's rows, the whole page, and the check that CI runs."""
+
+from __future__ import annotations
+
+import html
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from armsrace.ledger.claims import SOURCES, Claim, Verdict, load_claims, papers, verdict
+from armsrace.ledger.measurements import SESSION, Measurement, load_measured
+
+HEAD = ("Claim", "Protocol", "Reported", "Here", "Paper profile", "Verdict", "Why")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of the ledger, shown as HTML in a notebook and on the site."""
+
+    markup: str
+
+    def _repr_html_(self) -> str:
+        return self.markup
+
+
+def table(*ids: str) -> Table:
+    """The rows of these claims, with what this process has measured.
+
+    Raises KeyError for an unknown claim.
+    """
+    claims = load_claims()
+    unknown = [id for id in ids if id not in claims]
+    if unknown:
+        raise KeyError(f"ids must be claims of data/claims.yml, got {', '.join(unknown)}")
+    return Table(_markup([claims[id] for id in ids], SESSION, load_measured("paper"), chapters=False))
+
+
+def page() -> Table:
+    """Every claim with the stored measurements of both profiles, under a summary line."""
+    here, paper = load_measured("reader"), load_measured("paper")
+    claims = list(load_claims().values())
+    values = _values(paper) | _values(here)
+    counts = Counter(verdict(claim, values) for claim in claims)
+    summary = ", ".join(f"{counts[kind]} {kind.words}" for kind in sorted(Verdict, reverse=True))
+    return Table(
+        f'<p class="ar-summary"><b>{len(claims)} claims:</b> {summary}.</p>'
+        + _markup(claims, here, paper, chapters=True)
+    )
+
+
+def check(profile: str) -> list[str]:
+    """What is wrong with a profile's measurements, one sentence a claim; empty where all is well.
+
+    A measurement is wrong where its verdict is worse than the claim expects, or where the claim
+    expects one and none was made.
+    """
+    values = _values(load_measured(profile))
+    problems = []
+    for claim in load_claims().values():
+        judged = verdict(claim, values)
+        if judged < claim.expect:
+            got = f"{values[claim.id]:.4g} {claim.unit}" if claim.id in values else "nothing"
+            problems.append(
+                f"{claim.id}: expected {claim.expect.words}, got {judged.words} ({got}, "
+                f"band {claim.band}, direction {claim.direction}, above {claim.above}, "
+                f"below {claim.below})"
+            )
+    return problems
+
+
+def _values(measured: Mapping[str, Measurement]) -> dict[str, float]:
+    return {key: row.value for key, row in measured.items()}
+
+
+def _markup(
+    claims: Iterable[Claim],
+    here: Mapping[str, Measurement],
+    paper: Mapping[str, Measurement],
+    chapters: bool,
+) -> str:
+    head = (*HEAD, "Chapter") if chapters else HEAD
+    values = _values(paper) | _values(here)
+    rows = "".join(_row(claim, values, here, paper, chapters) for claim in claims)
+    titles = "".join(f'<th scope="col">{title}</th>' for title in head)
+    return (
+        f'<div class="ar-scroll" tabindex="0"><table class="ar-ledger"><thead><tr>{titles}</tr>'
+        f"</thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _row(
+    claim: Claim,
+    values: Mapping[str, float],
+    here: Mapping[str, Measurement],
+    paper: Mapping[str, Measurement],
+    chapters: bool,
+) -> str:
+    judged = verdict(claim, values)
+    cells = [
+        f"{html.escape(claim.statement)}<br><small>{html.escape(papers()[claim.citation])}, "
+        f"{html.escape(claim.where)}; {SOURCES[claim.source]}</small>",
+        html.escape(claim.protocol),
+        html.escape(claim.quotable),
+        _number(claim, here),
+        _number(claim, paper),
+        f'<span class="ar-verdict" data-verdict="{judged.words}">{judged.words}</span>',
+        html.escape(claim.why),
+    ]
+    cells += [f"{claim.chapter}"] if chapters else []
+    return f'<tr id="claim-{claim.id}">' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _number(claim: Claim, measured: Mapping[str, Measurement]) -> str:
+    found = measured.get(claim.id)
+    if found is None:
+        return "—"
+    detail = f"n = {found.n:,}; {found.data}; {found.device}; {found.date}"
+    return f"<b>{found.value:.4g}</b> {html.escape(claim.unit)}<br><small>{detail}</small>"

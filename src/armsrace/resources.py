@@ -1,0 +1,53 @@
+"""Where the project's own data lies: in a clone beside the package, in a wheel inside it."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+import platformdirs
+
+PACKAGE = Path(__file__).resolve().parent
+CLONE = PACKAGE.parents[1]
+
+
+def data_root() -> Path:
+    """The folder with `checkpoints/`, `claims.yml` and `measured/`.
+
+    Raises FileNotFoundError where neither a clone nor a wheel carries it.
+    """
+    for folder in (CLONE / "data", PACKAGE / "_data"):
+        if (folder / "claims.yml").is_file():
+            return folder
+    raise FileNotFoundError(f"armsrace's own data folder is missing beside {PACKAGE}: reinstall it")
+
+
+def in_clone() -> bool:
+    """Whether the package runs from a clone, where results may be written beside the source."""
+    return (CLONE / "data" / "claims.yml").is_file()
+
+
+def checkpoint_folders() -> list[Path]:
+    """Where weights are looked for, first match wins; the first is where training writes."""
+    own = os.environ.get("ARMSRACE_CHECKPOINTS")
+    user = Path(platformdirs.user_data_dir("armsrace")) / "checkpoints"
+    shipped = data_root() / "checkpoints"
+    folders = [shipped, user] if in_clone() else [user, shipped]
+    return [Path(own), *folders] if own else folders
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary file beside `path` that takes its place when the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as handle:
+        temporary = Path(handle.name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

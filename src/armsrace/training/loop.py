@@ -1,0 +1,77 @@
+"""The one training loop: deterministic on a CPU for a seed, resumable after any epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from armsrace.datasets import Dataset
+from armsrace.training.recipe import Recipe
+from armsrace.training.resume import restore, save
+
+Progress = Callable[[int, int, float], None]
+"""(steps done, steps in all, loss of the last batch)."""
+
+
+def fit(
+    build: Callable[[], nn.Module],
+    data: Dataset,
+    recipe: Recipe,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    state: Path | None = None,
+    resume: bool = False,
+    progress: Progress = lambda done, total, loss: None,
+) -> nn.Module:
+    """Train a new network and return it in evaluation mode, on `device`.
+
+    data: images (N, C, H, W) and labels (N,), the recipe's selection already made.
+    state: a file written after each epoch; with resume=True training goes on from it, and ends
+        with the same weights as if it had never stopped.
+    Random numbers (initialisation, order, dropout) come from a fork of torch's generators, seeded
+    afresh each epoch: nothing outside changes, and a resumed run draws what the first would have.
+    """
+    devices = [torch.device(device)] if device.startswith("cuda") else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        # Measured on a CPU: a convolutional step takes 0.5 to 0.9 of the time in this layout.
+        model = build().to(device, memory_format=torch.channels_last)
+        optimizer = recipe.optimizer(model.parameters())
+        first = restore(state, model, optimizer) if resume and state and state.exists() else 0
+        images, labels = data.images.to(device), data.labels.to(device)
+        for epoch in range(first, recipe.epochs):
+            torch.manual_seed(seed + 1_000_003 * (epoch + 1))
+            _one_epoch(model, optimizer, images, labels, recipe, epoch, progress)
+            if state:
+                save(state, model, optimizer, epoch + 1)
+    return model.eval()
+
+
+def _one_epoch(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    images: Tensor,
+    labels: Tensor,
+    recipe: Recipe,
+    epoch: int,
+    progress: Progress,
+) -> None:
+    # A last batch smaller than the others would weigh its images more: it waits for another epoch.
+    batches = torch.randperm(len(images)).to(images.device).split(recipe.batch_size)
+    batches = tuple(batch for batch in batches if len(batch) == len(batches[0]))
+    total = recipe.epochs * len(batches)
+    model.train()
+    for index, batch in enumerate(batches):
+        step = epoch * len(batches) + index
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.learning_rate(step / total)
+        optimizer.zero_grad(set_to_none=True)
+        loss = recipe.objective(model, images[batch], labels[batch])
+        loss.backward()
+        optimizer.step()
+        if index % 20 == 0 or index == len(batches) - 1:
+            progress(step + 1, total, loss.item())

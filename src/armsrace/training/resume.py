@@ -1,0 +1,46 @@
+"""The state of an unfinished training run, as safetensors: nothing is ever unpickled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from armsrace.resources import replacing
+
+
+def save(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, epochs_done: int
+) -> None:
+    """Write weights, optimizer state and the number of finished epochs; replaces `path` whole."""
+    tensors = {f"model.{key}": value.contiguous() for key, value in model.state_dict().items()}
+    for index, slots in optimizer.state_dict()["state"].items():
+        for slot, value in slots.items():
+            if value is not None:
+                tensors[f"optimizer.{index}.{slot}"] = torch.as_tensor(value).contiguous()
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata={"epochs_done": str(epochs_done)})
+
+
+def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Put the state into model and optimizer and return the number of finished epochs.
+
+    Raises safetensors' SafetensorError for a damaged file, RuntimeError for another network's.
+    """
+    weights: dict[str, Tensor] = {}
+    slots: dict[int, dict[str, Tensor]] = {}
+    with safe_open(path, framework="pt") as file:
+        for key in file.keys():  # noqa: SIM118 (not a dict)
+            kind, _, rest = key.partition(".")
+            if kind == "model":
+                weights[rest] = file.get_tensor(key)
+            else:
+                index, _, slot = rest.partition(".")
+                slots.setdefault(int(index), {})[slot] = file.get_tensor(key)
+        epochs_done = int(file.metadata()["epochs_done"])
+    model.load_state_dict(weights)
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
+    return epochs_done

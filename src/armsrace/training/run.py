@@ -1,0 +1,91 @@
+"""From a name to a checkpoint with its card: what `armsrace train` does."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from datetime import date
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from armsrace import datasets
+from armsrace.datasets import Dataset
+from armsrace.models import zoo
+from armsrace.models.layers import parameters, predict
+from armsrace.resources import checkpoint_folders, replacing
+from armsrace.training.loop import Progress, fit
+from armsrace.training.recipe import Recipe
+
+
+def train(
+    name: str,
+    recipe: Recipe,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    resume: bool = False,
+    progress: Progress = lambda done, total, loss: None,
+) -> zoo.Card:
+    """Train one network of the zoo, write its weights and card, and return the card.
+
+    Raises KeyError for an unknown name, DatasetNotFound without the full data set. The state of
+    an unfinished run lies beside the weights and goes when they are written.
+    """
+    entry = zoo.entry(name)
+    data = recipe.select(datasets.training(entry.dataset))
+    weights = checkpoint_folders()[0] / f"{name}.safetensors"
+    state = weights.with_name(f".{name}.unfinished.safetensors")
+    started = time.monotonic()
+    model = fit(
+        entry.build, data, recipe, seed=seed, device=device, state=state, resume=resume,
+        progress=progress,
+    ).cpu()  # fmt: skip
+    seconds = time.monotonic() - started
+    digest = _store(model, entry.storage, weights)
+    card = _card(name, model, recipe, data, seed, device, seconds, digest)
+    with replacing(weights.with_suffix(".json")) as temporary:
+        temporary.write_text(card.model_dump_json(indent=2) + "\n")
+    state.unlink(missing_ok=True)
+    return card
+
+
+def _store(model: nn.Module, storage: torch.dtype, path: Path) -> str:
+    # What is measured and attacked must be what is on disk, so the rounding happens first.
+    model.to(storage).float()
+    with replacing(path) as temporary:
+        save_file({key: value.to(storage) for key, value in model.state_dict().items()}, temporary)
+        return hashlib.sha256(temporary.read_bytes()).hexdigest()
+
+
+def _card(
+    name: str, model: nn.Module, recipe: Recipe, data: Dataset, seed: int, device: str,
+    seconds: float, digest: str,
+) -> zoo.Card:  # fmt: skip
+    test = recipe.select(datasets.load(zoo.entry(name).dataset, "test"))
+    held_out = recipe.select(datasets.held_out(zoo.entry(name).dataset))
+    return zoo.Card(
+        name=name,
+        architecture=zoo.entry(name).about,
+        parameters=parameters(model),
+        recipe=f"armsrace train {name} --seed {seed}",
+        settings={"optimizer": recipe.settings, "batch": str(recipe.batch_size)},
+        data=data.description,
+        seed=seed,
+        epochs=recipe.epochs,
+        device=torch.cuda.get_device_name(device) if device.startswith("cuda") else "CPU",
+        seconds=round(seconds, 1),
+        test_accuracy=_accuracy(model, test),
+        test_images=len(test),
+        held_out_accuracy=_accuracy(model, held_out),
+        held_out_images=len(held_out),
+        torch=torch.__version__,
+        trained=date.today().isoformat(),
+        sha256=digest,
+    )
+
+
+def _accuracy(model: nn.Module, data: Dataset) -> float:
+    return (predict(model, data.images).argmax(dim=1) == data.labels).float().mean().item()
