@@ -1,0 +1,126 @@
+"""What every attack is given, checked once, and the few things that all of them do with it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from armsrace.attacks.margins import Loss, cross_entropy
+from armsrace.contracts import (
+    AttackResult,
+    Bounds,
+    Model,
+    check_classes,
+    check_images,
+    check_labels,
+    check_logits,
+)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A model, images (N, C, H, W), true labels (N,), wanted targets (N,) or None, and the box."""
+
+    model: Model
+    images: Tensor
+    labels: Tensor
+    targets: Tensor | None
+    bounds: Bounds
+
+    def logits(self, images: Tensor) -> Tensor:
+        """The model's answer (N, K) for images (N, C, H, W), checked to be logits."""
+        logits = self.model(images)
+        check_logits(logits, len(images))
+        check_classes(self.labels, logits.shape[1])
+        if self.targets is not None:
+            check_classes(self.targets, logits.shape[1], "targets")
+        return logits
+
+    def fooled(self, logits: Tensor) -> Tensor:
+        """(N,) bool: predicted the target, or without targets anything but the label."""
+        predictions = logits.argmax(dim=1)
+        if self.targets is None:
+            return predictions != self.labels
+        return predictions == self.targets
+
+    def ascent(self, images: Tensor, loss: Loss = cross_entropy) -> tuple[Tensor, Tensor]:
+        """The direction (N, C, H, W) in which an image becomes more adversarial, and the loss (N,).
+
+        That is the gradient of the label's loss, or minus that of the target's. Losses are summed
+        over the batch, so an image's gradient does not know its neighbours. Raises ValueError
+        where the model's answer does not depend differentiably on the images.
+        """
+        images = images.detach().requires_grad_()
+        with torch.enable_grad():
+            losses = self._adversarial_loss(self.logits(images), loss)
+            if not losses.requires_grad:
+                raise ValueError("model must be differentiable in its images, got a constant")
+            (gradient,) = torch.autograd.grad(losses.sum(), images, allow_unused=True)
+        if gradient is None:
+            raise ValueError("model must be differentiable in its images, got a constant")
+        # The sum is not finite where one entry is not, and costs less than asking each.
+        if not math.isfinite(gradient.sum()):
+            raise ValueError("model must have a finite gradient in its images, got NaN or infinity")
+        return gradient, losses.detach()
+
+    @torch.no_grad()
+    def loss(self, images: Tensor, loss: Loss = cross_entropy) -> tuple[Tensor, Tensor]:
+        """How adversarial each image is (N,), as `ascent` climbs it, and whether it fools (N,)."""
+        logits = self.logits(images)
+        return self._adversarial_loss(logits, loss), self.fooled(logits)
+
+    def subset(self, kept: Tensor) -> Problem:
+        """The same problem for the images chosen by a bool mask or indices (M,)."""
+        targets = None if self.targets is None else self.targets[kept]
+        return replace(self, images=self.images[kept], labels=self.labels[kept], targets=targets)
+
+    @torch.no_grad()
+    def finish(
+        self, images: Tensor, queries: int | Tensor, gradients: int | Tensor
+    ) -> AttackResult:
+        """The result for adversarial images; success is read off one more forward pass."""
+        images = images.detach()
+        success = self.fooled(self.logits(images))
+        count = torch.zeros(len(images), dtype=torch.int64, device=images.device)
+        return AttackResult(images, success, count + queries + 1, count + gradients)
+
+    def _adversarial_loss(self, logits: Tensor, loss: Loss) -> Tensor:
+        if self.targets is None:
+            return loss(logits, self.labels)
+        return -loss(logits, self.targets)
+
+
+@contextmanager
+def posed(
+    model: Model, images: Tensor, labels: Tensor, targets: Tensor | None, bounds: Bounds
+) -> Iterator[Problem]:
+    """Check the input and hold the model in evaluation mode while an attack runs.
+
+    In training mode dropout and batch statistics would make a result depend on chance and on the
+    other images; every submodule's own mode is restored afterwards.
+    """
+    check_images(images, bounds)
+    check_labels(labels, len(images))
+    if targets is not None:
+        check_labels(targets, len(images), "targets")
+    modes: dict[nn.Module, bool] = {}
+    if isinstance(model, nn.Module):
+        modes = {part: part.training for part in model.modules()}
+        model.eval()
+    try:
+        with torch.inference_mode(False):
+            wanted = None if targets is None else _ordinary(targets)
+            yield Problem(model, _ordinary(images), _ordinary(labels), wanted, bounds)
+    finally:
+        for part, training in modes.items():
+            part.training = training
+
+
+def _ordinary(tensor: Tensor) -> Tensor:
+    # Autograd refuses tensors made in inference mode, as predictions often are; not their clones.
+    return tensor.clone() if tensor.is_inference() else tensor.detach()
