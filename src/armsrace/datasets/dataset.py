@@ -58,12 +58,8 @@ class Dataset:
         chosen = torch.randperm(len(self), generator=generator)[:n]
         return replace(self, images=self.images[chosen], labels=self.labels[chosen])
 
-    def where(self, kept: Tensor, labels: Tensor) -> Dataset:
-        """The images of a bool mask (N,) with these labels (M,) in place of their own."""
-        return replace(self, images=self.images[kept], labels=labels)
-
     def where(self, kept: Tensor, labels: Tensor | None = None) -> Dataset:
-        """The images with kept (N,) bool, under their own labels or the labels (kept.sum(),) given.
+        """The images of the mask kept (N,) bool, under their own labels or those given (M,).
 
         Raises ValueError for a mask of another shape or dtype, or that keeps nothing, and for
         labels of another count.

@@ -110,9 +110,9 @@ def _fetch(name: str, missing: list[DataFile], cache: Path) -> str | None:
 
 def _not_found(name: str, split: Split, reason: str) -> str:
     root = own_root()
-    own = f"$ARMSRACE_DATA ({root})" if root else "$ARMSRACE_DATA (not set)"
+    state = "not set" if root is None else f"{root}{'' if root.is_dir() else ', not a folder'}"
     return (
-        f"{TITLES[name]}'s {split} files are neither in {own} nor in the user cache "
-        f"({cache_folder(name)}) nor on the mirrors ({reason}). Set ARMSRACE_DATA to a folder "
-        f"that holds them or run `armsrace data --download {name}`."
+        f"{TITLES[name]}'s {split} files are neither in $ARMSRACE_DATA ({state}) nor in the user "
+        f"cache ({cache_folder(name)}) nor on the mirrors ({reason}). Set ARMSRACE_DATA to a "
+        f"folder that holds them or run `armsrace data --download {name}`."
     )

@@ -74,14 +74,15 @@ def download(name: str) -> Path:
 def _status(name: str, file: DataFile, path: Path | None) -> FileStatus:
     if path is None:
         return FileStatus(TITLES[name], file.name, None, None, "missing", "")
+    size = path.stat().st_size
     try:
         content = read(path)
         parse(content, file, path)
         source = provenance(content, file, path)
     except (OSError, DatasetCorrupt) as error:
-        return FileStatus(TITLES[name], file.name, path, None, "corrupt", str(error))
+        return FileStatus(TITLES[name], file.name, path, size, "corrupt", str(error))
     state: State = "unverified" if source == "unverified" else "verified"
-    return FileStatus(TITLES[name], file.name, path, path.stat().st_size, state, source)
+    return FileStatus(TITLES[name], file.name, path, size, state, source)
 
 
 def _embedded_status() -> FileStatus:

@@ -1,0 +1,155 @@
+"""Where data sets are found, and what is loaded."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from armsrace import datasets
+from armsrace.datasets import DatasetCorrupt, DatasetNotFound, loading, reading, search
+from armsrace.datasets.formats import digest
+
+LAYOUTS = ["mnist", "MNIST/raw", "."]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("gz", [False, True], ids=["plain", "gz"])
+def test_mnist_is_read_from_the_variable(
+    layout: str, gz: bool, tiny_mnist, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tiny_mnist.write(tmp_path / "own" / layout, gz)
+    monkeypatch.setenv("ARMSRACE_DATA", str(tmp_path / "own"))
+    for split in ("train", "test"):
+        data = datasets.mnist(split)
+        assert data.images.dtype == torch.float32 and data.labels.dtype == torch.int64
+        np.testing.assert_array_equal(
+            data.images.numpy(), tiny_mnist.images[split][:, None].astype(np.float32) / 255
+        )
+        np.testing.assert_array_equal(data.labels.numpy(), tiny_mnist.labels[split])
+        assert (data.source, data.path) == ("official", folder)
+    assert data.description == "MNIST, 5 official test images"
+    assert datasets.describe("mnist") == f"{data.description}, from $ARMSRACE_DATA"
+
+
+def test_the_cache_is_next_and_the_detour_is_announced(
+    tiny_mnist, cache: Path, tmp_path: Path, monkeypatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tiny_mnist.write(cache)
+    assert datasets.describe("mnist").endswith("5 official test images, from the user cache")
+    assert not caplog.records
+    monkeypatch.setenv("ARMSRACE_DATA", str(tmp_path / "nowhere"))
+    assert datasets.load("mnist").path == cache
+    assert [r.getMessage() for r in caplog.records] == [
+        "$ARMSRACE_DATA holds no MNIST (test): using the user cache."
+    ]
+
+
+def test_a_relative_variable_also_counts_from_the_clone(
+    tiny_mnist, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_mnist.write(tmp_path / "digits/mnist")
+    (tmp_path / "clone/chapters").mkdir(parents=True)
+    monkeypatch.setattr(search, "CLONE", tmp_path / "clone")
+    monkeypatch.chdir(tmp_path / "clone/chapters")
+    monkeypatch.setenv("ARMSRACE_DATA", "../digits")
+    assert datasets.load("mnist").path == tmp_path / "digits/mnist"
+
+
+def test_one_missing_file_is_named(
+    tiny_mnist, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tiny_mnist.write(tmp_path) / "t10k-labels-idx1-ubyte").unlink()
+    monkeypatch.setenv("ARMSRACE_DATA", str(tmp_path))
+    with pytest.raises(DatasetCorrupt, match="incomplete: t10k-labels-idx1-ubyte missing"):
+        datasets.load("mnist", "test")
+    assert len(datasets.load("mnist", "train")) == 7
+
+
+def test_training_and_held_out_share_no_image(
+    tiny_mnist, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_mnist.write(cache)
+    monkeypatch.setattr(loading, "HELD_OUT", 4)
+    parts = datasets.held_out(), datasets.training()
+    assert [len(part) for part in parts] == [4, 3]
+    whole = datasets.load("mnist", "train")
+    assert torch.equal(torch.cat([part.images for part in parts]), whole.images)
+    assert torch.equal(torch.cat([part.labels for part in parts]), whole.labels)
+    assert parts[0].description == "MNIST, 4 official held-out training images"
+
+
+def test_without_the_training_file_the_error_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ARMSRACE_DATA", str(tmp_path / "nowhere"))
+    for call in (datasets.training, lambda: datasets.load("mnist", "train")):
+        with pytest.raises(DatasetNotFound) as error:
+            call()
+        for part in (
+            f"{tmp_path / 'nowhere'}, not a folder",
+            str(search.cache_folder("mnist")),
+            "ARMSRACE_OFFLINE is set",
+            "armsrace data --download mnist",
+        ):
+            assert part in str(error.value)
+
+
+def test_cifar10_planes_and_labels(tiny_cifar, tmp_path: Path, monkeypatch) -> None:
+    tiny_cifar.write(tmp_path / "cifar10/cifar-10-batches-bin")
+    monkeypatch.setenv("ARMSRACE_DATA", str(tmp_path))
+    data = datasets.cifar10("train")
+    expected = tiny_cifar.images["train"].astype(np.float32) / 255
+    np.testing.assert_array_equal(data.images.numpy(), expected)
+    np.testing.assert_array_equal(data.labels.numpy(), tiny_cifar.labels["train"])
+    assert data.description == "CIFAR-10, 6 training images (unverified: no known checksum)"
+    copies = {digest(content) for content in tiny_cifar.contents.values()}
+    monkeypatch.setattr(reading, "JPEG_COPIES", copies)
+    assert datasets.cifar10().description == "CIFAR-10, 3 test images (JPEG copies)"
+
+
+def test_absent_cifar10_is_an_error_and_never_downloaded(monkeypatch) -> None:
+    monkeypatch.delenv("ARMSRACE_OFFLINE")
+    for call in (lambda: datasets.load("cifar10"), lambda: datasets.held_out("cifar10")):
+        with pytest.raises(DatasetNotFound, match="armsrace data --download cifar10"):
+            call()
+    assert datasets.describe("cifar10") == "CIFAR-10, not available"
+
+
+def test_the_fallback_is_announced_once(caplog: pytest.LogCaptureFixture) -> None:
+    for call in (datasets.load, datasets.load):
+        call("mnist", "test")
+    datasets.held_out()
+    [record] = caplog.records
+    assert (record.name, record.levelno) == ("armsrace", logging.WARNING)
+    assert "5,000 embedded training digits" in record.getMessage()
+
+
+def test_take_and_where(tiny_mnist, cache: Path) -> None:
+    tiny_mnist.write(cache)
+    data = datasets.load("mnist")
+    assert torch.equal(data.take(2).images, data.images[:2])
+    draws = [data.take(4, torch.Generator().manual_seed(s)).labels for s in (3, 3)]
+    assert torch.equal(*draws)
+    shuffled = data.take(5, torch.Generator().manual_seed(1))
+    assert not torch.equal(shuffled.images, data.images)
+    assert torch.equal(shuffled.images.sum(), data.images.sum())
+    kept = torch.tensor([True, False, True, False, False])
+    assert torch.equal(data.where(kept).labels, data.labels[kept])
+    assert data.where(kept, torch.tensor([1, 0])).labels.tolist() == [1, 0]
+    for n in (0, 6):
+        with pytest.raises(ValueError, match=f"n must be between 1 and 5, got {n}"):
+            data.take(n)
+    with pytest.raises(ValueError, match="labels must have shape"):
+        data.where(kept, torch.tensor([1]))
+    with pytest.raises(ValueError, match="kept must be bool"):
+        data.where(torch.tensor([0, 2]))
+
+
+@pytest.mark.parametrize(("name", "split"), [("fashion", "test"), ("mnist", "validation")])
+def test_unknown_names_are_refused(name: str, split: str) -> None:
+    with pytest.raises(ValueError, match="must be one of"):
+        datasets.load(name, split)
