@@ -4,12 +4,14 @@ from armsrace.figures.curves import histogram, lines, logits_along, robustness_c
 from armsrace.figures.images import attack_panel, confidence_bars, image_grid
 from armsrace.figures.interactive import Markup, live, slider
 from armsrace.figures.style import CYCLE, PALETTE, Plot, new_plot, styled, use_style
+from armsrace.figures.tables import ThreatModel, table
 
 __all__ = [
     "CYCLE",
     "Markup",
     "PALETTE",
     "Plot",
+    "ThreatModel",
     "attack_panel",
     "confidence_bars",
     "histogram",
@@ -21,5 +23,6 @@ __all__ = [
     "robustness_curves",
     "slider",
     "styled",
+    "table",
     "use_style",
 ]

@@ -1,0 +1,85 @@
+"""Tables of computed numbers, each with the threat model that its numbers hold for."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from armsrace.contracts import check_at_least, check_choice
+from armsrace.figures.interactive import Markup
+
+BALLS = {"linf": "‖δ‖∞", "l2": "‖δ‖₂", "l1": "‖δ‖₁", "l0": "‖δ‖₀"}
+
+
+@dataclass(frozen=True)
+class ThreatModel:
+    """What an attacker knows, wants and may do: without it a robustness number says nothing.
+
+    knowledge: what is known, and whose gradient is used. goal: what counts as success. norm and
+    epsilon: the budget in pixel units; None where the number runs over budgets. queries: forward
+    and backward passes an image. images: how many and which. Raises ValueError for another norm
+    or a negative epsilon.
+    """
+
+    knowledge: str
+    goal: str
+    norm: str
+    epsilon: float | None
+    queries: str
+    images: str
+
+    def __post_init__(self) -> None:
+        check_choice("norm", self.norm, tuple(BALLS))
+        if self.epsilon is not None:
+            check_at_least("epsilon", self.epsilon, 0)
+
+    @property
+    def budget(self) -> str:
+        """The set of allowed perturbations, as a formula."""
+        size = "ε" if self.epsilon is None else f"{self.epsilon:g}"
+        return f"{BALLS[self.norm]} ≤ {size}"
+
+    @property
+    def sentence(self) -> str:
+        """The card in one line, to stand under a table."""
+        parts = (self.knowledge, self.goal, self.budget, self.queries, self.images)
+        return "Threat model: " + "; ".join(parts) + "."
+
+    def _repr_html_(self) -> str:
+        rows = {
+            "Knows": self.knowledge, "Wants": self.goal, "May change": self.budget,
+            "May ask": self.queries, "Measured on": self.images,
+        }  # fmt: skip
+        cells = "".join(
+            f'<tr><th scope="row">{name}</th><td>{html.escape(text)}</td></tr>'
+            for name, text in rows.items()
+        )
+        return f'<table class="ar-threat"><tbody>{cells}</tbody></table>'
+
+
+def table(
+    rows: Sequence[Mapping[str, object]], *, caption: str, threat: ThreatModel | None = None
+) -> Markup:
+    """Rows with the same keys as an HTML table; numbers are printed to four digits.
+
+    The threat model, where there is one, is stated under the table. Raises ValueError where there
+    is no row or the rows' keys differ.
+    """
+    if not rows or any(list(row) != list(rows[0]) for row in rows):
+        raise ValueError("rows must be at least one, all with the same keys in the same order")
+    head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in rows[0])
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(_text(cell))}</td>" for cell in row.values()) + "</tr>"
+        for row in rows
+    )
+    note = f'<p class="ar-threat-line">{html.escape(threat.sentence)}</p>' if threat else ""
+    return Markup(
+        f'<div class="ar-scroll" tabindex="0"><table class="ar-table">'
+        f"<caption>{html.escape(caption)}</caption><thead><tr>{head}</tr></thead>"
+        f"<tbody>{body}</tbody></table></div>{note}"
+    )
+
+
+def _text(cell: object) -> str:
+    return f"{cell:,.4g}" if isinstance(cell, float) else str(cell)

@@ -1,0 +1,39 @@
+"""Tables print what they are given, safely, with the threat model beneath."""
+
+import pytest
+
+from armsrace.figures import ThreatModel, table
+
+THREAT = ThreatModel("weights", "any wrong class", "linf", 0.25, "1 gradient", "500 images")
+
+
+def test_threat_model_states_budget_with_its_norm() -> None:
+    assert THREAT.budget == "‖δ‖∞ ≤ 0.25"
+    assert ThreatModel("", "", "l2", None, "", "").budget == "‖δ‖₂ ≤ ε"
+    for text in ("weights", "any wrong class", "‖δ‖∞ ≤ 0.25", "1 gradient", "500 images"):
+        assert text in THREAT.sentence and text in THREAT._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("norm", "epsilon", "rule"),
+    [("l3", 0.1, "norm must be one of"), ("l2", -1, "epsilon must be >= 0")],
+)
+def test_threat_model_refuses(norm: str, epsilon: float, rule: str) -> None:
+    with pytest.raises(ValueError, match=rule):
+        ThreatModel("", "", norm, epsilon, "", "")
+
+
+def test_table_prints_numbers_and_escapes_text() -> None:
+    markup = table(
+        [{"attack": "a < b", "n": 10000, "L2": 1.23456}], caption="C", threat=THREAT
+    ).html
+    for cell in ("<td>a &lt; b</td>", "<td>10000</td>", "<td>1.235</td>", "<caption>C</caption>"):
+        assert cell in markup
+    assert THREAT.sentence in markup
+    assert "Threat" not in table([{"a": 1}], caption="C").html
+
+
+@pytest.mark.parametrize("rows", [[], [{"a": 1}, {"b": 1}]])
+def test_table_refuses_ragged_rows(rows: list[dict[str, object]]) -> None:
+    with pytest.raises(ValueError, match="same keys"):
+        table(rows, caption="C")
