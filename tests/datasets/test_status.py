@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from armsrace import datasets
-from armsrace.datasets import DatasetCorrupt, DatasetNotFound, search, sources
+from armsrace.datasets import DatasetCorrupt, DatasetNotFound, embedded, search, sources
 
 
 @pytest.fixture
@@ -92,3 +92,12 @@ def test_what_is_verified_is_not_downloaded_again(tiny_mnist, serve, cache: Path
     assert mirror.requests == []
     with pytest.raises(ValueError, match="name must be one of"):
         datasets.download("imagenet")
+
+
+def test_the_readme_names_every_checksum() -> None:
+    text = (Path(__file__).parents[2] / "data/README.md").read_text()
+    known = {file.sha256 for name in sources.TITLES for file in sources.files(name)} - {None}
+    for value in (*known, *sources.JPEG_COPIES, sources.CIFAR_ARCHIVE_MD5, embedded.SHA256):
+        assert f"`{value}`" in text
+    for url in (*sources.MNIST_MIRRORS, sources.CIFAR_ARCHIVE):
+        assert url in text
