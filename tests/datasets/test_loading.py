@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from armsrace import datasets
-from armsrace.datasets import DatasetCorrupt, DatasetNotFound, loading, reading, search
+from armsrace.datasets import DatasetCorrupt, DatasetNotFound, loading, reading, search, sources
 from armsrace.datasets.formats import digest
 
 LAYOUTS = ["mnist", "MNIST/raw", "."]
@@ -128,28 +128,17 @@ def test_the_fallback_is_announced_once(caplog: pytest.LogCaptureFixture) -> Non
     assert "5,000 embedded training digits" in record.getMessage()
 
 
-def test_take_and_where(tiny_mnist, cache: Path) -> None:
-    tiny_mnist.write(cache)
-    data = datasets.load("mnist")
-    assert torch.equal(data.take(2).images, data.images[:2])
-    draws = [data.take(4, torch.Generator().manual_seed(s)).labels for s in (3, 3)]
-    assert torch.equal(*draws)
-    shuffled = data.take(5, torch.Generator().manual_seed(1))
-    assert not torch.equal(shuffled.images, data.images)
-    assert torch.equal(shuffled.images.sum(), data.images.sum())
-    kept = torch.tensor([True, False, True, False, False])
-    assert torch.equal(data.where(kept).labels, data.labels[kept])
-    assert data.where(kept, torch.tensor([1, 0])).labels.tolist() == [1, 0]
-    for n in (0, 6):
-        with pytest.raises(ValueError, match=f"n must be between 1 and 5, got {n}"):
-            data.take(n)
-    with pytest.raises(ValueError, match="labels must have shape"):
-        data.where(kept, torch.tensor([1]))
-    with pytest.raises(ValueError, match="kept must be bool"):
-        data.where(torch.tensor([0, 2]))
-
-
 @pytest.mark.parametrize(("name", "split"), [("fashion", "test"), ("mnist", "validation")])
 def test_unknown_names_are_refused(name: str, split: str) -> None:
     with pytest.raises(ValueError, match="must be one of"):
         datasets.load(name, split)
+
+
+def test_offline_asks_nobody(serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mirror = serve(tmp_path)
+    monkeypatch.setattr(sources, "MNIST_MIRRORS", (mirror.url,))
+    monkeypatch.setenv("ARMSRACE_OFFLINE", "1")
+    assert datasets.load("mnist").source == "embedded"
+    with pytest.raises(DatasetNotFound, match="ARMSRACE_OFFLINE is set"):
+        datasets.download("mnist")
+    assert mirror.requests == []

@@ -42,7 +42,6 @@ def test_mnist_is_downloaded_checked_and_kept(
     mirror = serve(tiny_mnist.write(tmp_path / "mirror", gz=True))
     use(monkeypatch, mirror.url)
     assert datasets.load("mnist").description == "MNIST, 5 official test images"
-    assert datasets.load("mnist").path == cache
     names = [f"/{name}.gz" for name in tiny_mnist.contents if name.startswith("t10k")]
     assert mirror.requests == [f"HEAD {names[0]}", *[f"GET {name}" for name in names]]
     assert sorted(p.name for p in cache.iterdir()) == sorted(
@@ -141,13 +140,3 @@ def test_a_failure_is_remembered_for_ten_minutes(
     assert datasets.load("mnist").source == "embedded", "one process, one data set"
     assert datasets.download("mnist") == search.cache_folder("mnist")
     assert datasets.load("mnist").source == "official"
-
-
-def test_offline_asks_nobody(serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    mirror = serve(tmp_path)
-    use(monkeypatch, mirror.url)
-    monkeypatch.setenv("ARMSRACE_OFFLINE", "1")
-    assert datasets.load("mnist").source == "embedded"
-    with pytest.raises(DatasetNotFound, match="ARMSRACE_OFFLINE is set"):
-        datasets.download("mnist")
-    assert mirror.requests == []
