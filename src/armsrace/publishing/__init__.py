@@ -1,0 +1,1 @@
+"""The course as a web site: notebooks executed once, measurements collected, pages built."""

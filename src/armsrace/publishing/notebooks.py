@@ -1,0 +1,145 @@
+"""Execute each notebook once and keep its outputs where Jupyter Book finds them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import jupytext
+import nbformat
+from jupyter_cache import get_cache
+from jupyter_cache.cache.main import CacheBundleIn, JupyterCacheBase
+from nbformat import NotebookNode
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from armsrace import datasets
+from armsrace.ledger.measurements import device_name
+from armsrace.publishing.engine import ChapterError, execute
+from armsrace.publishing.grafting import graft, write
+from armsrace.publishing.keys import digest_files, library_key
+from armsrace.publishing.layout import Layout, Notebook
+from armsrace.resources import replacing
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of one execution; printed under the page's title."""
+
+    key: str
+    seconds: float
+    date: str
+    device: str
+    data: str
+    profile: str
+
+    @classmethod
+    def read(cls, path: Path) -> Record | None:
+        """A stored record; None where there is none that can be read, which means: not executed."""
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except (FileNotFoundError, ValueError, TypeError):
+            return None
+
+
+def execute_chapters(
+    chapters: Sequence[Notebook],
+    layout: Layout,
+    *,
+    force: bool = False,
+    depends: Sequence[Path] = (),
+    console: Console | None = None,
+) -> list[Record]:
+    """Execute the notebooks whose outputs are stale, show progress, and return all records.
+
+    force executes the others too; depends: further files that the outputs come from.
+    All are tried; then ChapterError is raised where some failed, naming each.
+    """
+    console = console or Console()
+    key = library_key(layout.root, layout.profile) + digest_files(depends, layout.root)
+    records, problems = [], []
+    for chapter in chapters:
+        try:
+            record = None if force else cached(chapter, layout, key)
+            records.append(record or _execute(chapter, layout, key, console))
+        except ChapterError as error:
+            console.print(f"FAILED {error}", style="bold red", soft_wrap=True, markup=False)
+            problems.append(str(error))
+    if problems:
+        raise ChapterError("\n".join(problems))
+    return records
+
+
+def cached(chapter: Notebook, layout: Layout, key: str) -> Record | None:
+    """The record of an execution that still holds, with the prose of its notebook renewed."""
+    record = Record.read(_record_path(chapter, layout))
+    fresh = jupytext.read(chapter.path)
+    if record is None or record.key != _key(fresh, layout, key) or not has_outputs(chapter, layout):
+        return None
+    done = layout.notebooks / f"{chapter.name}.ipynb"
+    write(graft(fresh, nbformat.read(done, 4), injected=True), done)
+    return record
+
+
+def has_outputs(chapter: Notebook, layout: Layout) -> bool:
+    """Whether Jupyter Book will find outputs of this very code, be they stale or not."""
+    done = layout.notebooks / f"{chapter.name}.ipynb"
+    try:
+        _cache(layout).merge_match_into_notebook(jupytext.read(chapter.path))
+    except KeyError:
+        return False
+    return done.is_file()
+
+
+def _execute(chapter: Notebook, layout: Layout, key: str, console: Console) -> Record:
+    record_path = _record_path(chapter, layout)
+    record_path.unlink(missing_ok=True)
+    fresh = jupytext.read(chapter.path)
+    began = time.monotonic()
+    with _progress(console) as bars:
+        bar = bars.add_task(chapter.label, total=len(fresh.cells))
+        done = execute(
+            chapter, fresh, layout, lambda at, cells: bars.update(bar, completed=at, total=cells)
+        )
+    seconds = time.monotonic() - began
+    executed = nbformat.read(done, 4)
+    bundle = CacheBundleIn(graft(fresh, executed, injected=False), chapter.label)
+    bundle.data["execution_seconds"] = seconds
+    _cache(layout).cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
+    write(graft(fresh, executed, injected=True), done)
+    record = Record(
+        key=_key(fresh, layout, key), seconds=round(seconds, 1), profile=layout.profile,
+        date=datetime.now(UTC).date().isoformat(), device=device_name(),
+        data=datasets.describe("mnist"),
+    )  # fmt: skip
+    with replacing(record_path) as temporary:
+        temporary.write_text(json.dumps(asdict(record), indent=2), encoding="utf-8")
+    console.print(f"executed {chapter.label} in {seconds:.1f} s", highlight=False)
+    return record
+
+
+def _progress(console: Console) -> Progress:
+    """A bar that counts cells; a log, which cannot redraw a line, is spared it."""
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    still = not console.is_terminal
+    return Progress(*columns, TimeElapsedColumn(), console=console, transient=True, disable=still)
+
+
+def _key(fresh: NotebookNode, layout: Layout, key: str) -> str:
+    """The hash of a notebook's code and of all that it depends on."""
+    _, code = _cache(layout).create_hashed_notebook(fresh)
+    return hashlib.sha256(f"{layout.profile}|{key}|{code}".encode()).hexdigest()
+
+
+def _cache(layout: Layout) -> JupyterCacheBase:
+    layout.cache.mkdir(parents=True, exist_ok=True)
+    return get_cache(str(layout.cache))
+
+
+def _record_path(chapter: Notebook, layout: Layout) -> Path:
+    return layout.records / f"{chapter.name}.json"

@@ -1,0 +1,101 @@
+"""Build the site from the chapters, and show it."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import time
+import webbrowser
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from armsrace.publishing import launch, vendor
+from armsrace.publishing.layout import Layout, Notebook, notebooks
+from armsrace.publishing.measured import collect
+from armsrace.publishing.notebooks import execute_chapters, has_outputs
+from armsrace.publishing.pages import render
+from armsrace.resources import CLONE
+
+
+def build(
+    chapter: int | None = None,
+    profile: str = "reader",
+    offline: bool = False,
+    *,
+    force: bool = False,
+    root: Path = CLONE,
+    console: Console | None = None,
+) -> Path:
+    """Execute what changed, render the pages and return the site's folder.
+
+    chapter: execute this one only and show the others as they were last executed; profile:
+    reader, paper or smoke; offline: insist that the site needs no network; force: execute all.
+    Raises ChapterError where a cell fails, BookError where a page does, ValueError for a chapter
+    that does not exist.
+    """
+    began = time.monotonic()
+    console = console or Console()
+    layout = Layout(profile, root)
+    pages = notebooks(root)
+    chapters = [page for page in pages if page.is_chapter]
+    chosen = _choose(chapters, chapter)
+    execute_chapters(chosen, layout, force=force, console=console)
+    ran = [page for page in chapters if has_outputs(page, layout)]
+    measured = collect([page.name for page in ran], layout)
+    reports = [page for page in pages if not page.is_chapter]
+    execute_chapters(reports, layout, force=force, depends=[measured], console=console)
+    launch.write_all(pages, layout)
+    _vendor(layout, offline, console)
+    absent = [page.label for page in chapters if page not in ran]
+    rendered = render(layout, absent, console)
+    seconds = time.monotonic() - began
+    verb = "built" if rendered else "nothing changed in"
+    console.print(f"{verb} {layout.html.relative_to(root)} ({seconds:.1f} s)", highlight=False)
+    return layout.html
+
+
+def serve(
+    port: int = 8000, open_browser: bool = True, *, profile: str = "reader", root: Path = CLONE
+) -> None:
+    """Serve the built site on this machine until interrupted.
+
+    port: 0 takes a free one. Raises FileNotFoundError where nothing was built.
+    """
+    html = Layout(profile, root).html
+    if not (html / "index.html").is_file():
+        raise FileNotFoundError(f"{html} has no site: run `armsrace build` first")
+    handler = functools.partial(QuietHandler, directory=str(html))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
+        address = f"http://127.0.0.1:{server.server_port}"
+        Console().print(f"serving {address} (Ctrl-C stops)")
+        if open_browser:
+            webbrowser.open(address)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            return
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    """Serves files without a line for each request."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Print nothing."""
+
+
+def _choose(chapters: Sequence[Notebook], number: int | None) -> list[Notebook]:
+    chosen = [page for page in chapters if number in (None, page.number)]
+    if not chosen:
+        known = ", ".join(str(page.number) for page in chapters)
+        raise ValueError(f"chapter must be one of {known}, got {number}")
+    return chosen
+
+
+def _vendor(layout: Layout, offline: bool, console: Console) -> None:
+    if vendor.mathjax(layout.build / "static"):
+        return
+    if offline:
+        raise RuntimeError("--offline needs npm and the network once, to fetch MathJax")
+    console.print("no npm: the built pages load MathJax from a public CDN")
