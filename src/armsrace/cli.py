@@ -59,6 +59,41 @@ def data(
     console.print(table)
 
 
+@app.command()
+def build(
+    chapter: Annotated[int | None, typer.Option(help="Execute this chapter only.")] = None,
+    profile: Annotated[str, typer.Option(help="reader, paper or smoke.")] = "reader",
+    offline: Annotated[bool, typer.Option(help="Insist on a site that needs no network.")] = False,
+    force: Annotated[bool, typer.Option(help="Execute what has not changed too.")] = False,
+) -> None:
+    """Execute the chapters that changed and build the site."""
+    from armsrace.publishing.engine import ChapterError
+    from armsrace.publishing.pages import BookError
+    from armsrace.publishing.site import build as build_site
+
+    try:
+        build_site(chapter, profile, offline, force=force, console=console)
+    except (BookError, ChapterError, FileNotFoundError) as error:
+        console.print(str(error), style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(1) from error
+
+
+@app.command()
+def serve(
+    port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8000,
+    browser: Annotated[bool, typer.Option(help="Open it in a browser.")] = True,
+    profile: Annotated[str, typer.Option(help="reader, paper or smoke.")] = "reader",
+) -> None:
+    """Show the built site from this machine."""
+    from armsrace.publishing.site import serve as serve_site
+
+    try:
+        serve_site(port, browser, profile=profile)
+    except OSError as error:
+        console.print(str(error), style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(1) from error
+
+
 ledger = typer.Typer(no_args_is_help=True, help="Numbers of the papers beside ours.")
 app.add_typer(ledger, name="ledger")
 

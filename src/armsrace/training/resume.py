@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,21 +13,27 @@ from torch import Tensor, nn
 from armsrace.resources import replacing
 
 
-def save(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, epochs_done: int
-) -> None:
-    """Write weights, optimizer state and the number of finished epochs; replaces `path` whole."""
+@dataclass(frozen=True)
+class Spent:
+    """What a run has behind it: finished epochs, and wall-clock seconds over all its parts."""
+
+    epochs: int
+    seconds: float
+
+
+def save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, spent: Spent) -> None:
+    """Write weights, optimizer state and what is spent; replaces `path` whole."""
     tensors = {f"model.{key}": value.contiguous() for key, value in model.state_dict().items()}
     for index, slots in optimizer.state_dict()["state"].items():
         for slot, value in slots.items():
             if value is not None:
                 tensors[f"optimizer.{index}.{slot}"] = torch.as_tensor(value).contiguous()
     with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata={"epochs_done": str(epochs_done)})
+        save_file(tensors, temporary, metadata={k: str(v) for k, v in vars(spent).items()})
 
 
-def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Put the state into model and optimizer and return the number of finished epochs.
+def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Spent:
+    """Put the state into model and optimizer and return what is spent.
 
     Raises safetensors' SafetensorError for a damaged file, RuntimeError for another network's.
     """
@@ -40,7 +47,7 @@ def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> i
             else:
                 index, _, slot = rest.partition(".")
                 slots.setdefault(int(index), {})[slot] = file.get_tensor(key)
-        epochs_done = int(file.metadata()["epochs_done"])
+        spent = Spent(int(file.metadata()["epochs"]), float(file.metadata()["seconds"]))
     model.load_state_dict(weights)
     optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
-    return epochs_done
+    return spent

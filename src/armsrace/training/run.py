@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from datetime import date
 from pathlib import Path
 
@@ -38,14 +37,12 @@ def train(
     data = recipe.select(datasets.training(entry.dataset))
     weights = checkpoint_folders()[0] / f"{name}.safetensors"
     state = weights.with_name(f".{name}.unfinished.safetensors")
-    started = time.monotonic()
-    model = fit(
+    model, spent = fit(
         entry.build, data, recipe, seed=seed, device=device, state=state, resume=resume,
         progress=progress,
-    ).cpu()  # fmt: skip
-    seconds = time.monotonic() - started
-    digest = _store(model, entry.storage, weights)
-    card = _card(name, model, recipe, data, seed, device, seconds, digest)
+    )  # fmt: skip
+    digest = _store(model.cpu(), entry.storage, weights)
+    card = _card(name, model, recipe, data, seed, device, spent.seconds, digest)
     with replacing(weights.with_suffix(".json")) as temporary:
         temporary.write_text(card.model_dump_json(indent=2) + "\n")
     state.unlink(missing_ok=True)
@@ -56,7 +53,8 @@ def _store(model: nn.Module, storage: torch.dtype, path: Path) -> str:
     # What is measured and attacked must be what is on disk, so the rounding happens first.
     model.to(storage).float()
     with replacing(path) as temporary:
-        save_file({key: value.to(storage) for key, value in model.state_dict().items()}, temporary)
+        state = model.state_dict().items()
+        save_file({key: value.to(storage).contiguous() for key, value in state}, temporary)
         return hashlib.sha256(temporary.read_bytes()).hexdigest()
 
 
@@ -72,7 +70,7 @@ def _card(
         parameters=parameters(model),
         recipe=f"armsrace train {name} --seed {seed}",
         settings={"optimizer": recipe.settings, "batch": str(recipe.batch_size)},
-        data=data.description,
+        data=f"{data.description}, from number {datasets.HELD_OUT:,} on",
         seed=seed,
         epochs=recipe.epochs,
         device=torch.cuda.get_device_name(device) if device.startswith("cuda") else "CPU",

@@ -1,0 +1,126 @@
+"""Curves and medians, on models whose answers are known, and on the shipped network."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from armsrace import attacks, evaluation
+from armsrace.contracts import AttackResult
+
+
+class Threshold(nn.Module):
+    """Class 1 where the mean pixel is above one half: distance to the border is exact."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        mean = images.flatten(1).mean(dim=1)
+        return torch.stack([0.5 - mean, mean - 0.5], dim=1)
+
+
+@pytest.fixture
+def grays() -> tuple[Tensor, Tensor]:
+    levels = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.6])
+    images = levels.view(5, 1, 1, 1).expand(5, 1, 4, 4).contiguous()
+    return images, torch.tensor([0, 0, 0, 0, 0])
+
+
+def test_accuracy_counts(grays) -> None:
+    assert evaluation.accuracy(Threshold(), *grays, batch_size=2) == pytest.approx(0.8)
+
+
+def test_curve_is_exact_on_a_linear_model(grays) -> None:
+    epsilons = (0, 0.05, 0.15, 0.25, 0.35, 0.45)
+    curve = evaluation.robustness_curve(Threshold(), attacks.fgsm, *grays, epsilons, batch_size=2)
+    assert curve.accuracies == pytest.approx((0.8, 0.8, 0.6, 0.4, 0.2, 0.0))
+    assert curve.n == 5 and curve.epsilons == epsilons
+
+
+def test_curve_at_zero_is_the_clean_accuracy(s3_cnn, digits) -> None:
+    curve = evaluation.robustness_curve(s3_cnn, attacks.fgsm, *digits, (0, 0.1))
+    assert curve.accuracies[0] == evaluation.accuracy(s3_cnn, *digits)
+    assert curve.accuracies[1] < curve.accuracies[0]
+
+
+def test_curve_never_credits_an_attack_with_a_wrong_image_made_right(grays) -> None:
+    def blank(model, images, labels, *, epsilon) -> AttackResult:
+        none = torch.zeros(len(images), dtype=torch.int64)
+        return AttackResult(images, none.bool(), none, none)
+
+    curve = evaluation.robustness_curve(Threshold(), blank, *grays, (0.1,))
+    assert curve.accuracies == (0.8,)
+
+
+def test_curve_refuses_a_negative_budget(grays) -> None:
+    with pytest.raises(ValueError, match="epsilon must be >= 0, got -1"):
+        evaluation.robustness_curve(Threshold(), attacks.fgsm, *grays, (0, -1))
+
+
+def result(images: Tensor, success: list[bool]) -> AttackResult:
+    none = torch.zeros(len(images), dtype=torch.int64)
+    return AttackResult(images, torch.tensor(success), none, none)
+
+
+def test_failures_are_infinitely_far() -> None:
+    clean = torch.zeros(3, 2, 1, 2)
+    moved = clean.clone()
+    moved[0, 0, 0, 0] = 0.5
+    moved[1] = 0.25
+    found = result(moved, [True, True, False])
+    assert evaluation.perturbation_sizes(clean, found, "l0").tolist() == [1, 2, float("inf")]
+    assert evaluation.perturbation_sizes(clean, found, "l1").tolist() == [0.5, 1.0, float("inf")]
+    assert evaluation.median_distance(clean, found, "linf") == 0.5
+    assert evaluation.median_distance(clean, result(moved, [True, False, False]), "l2") == np.inf
+
+
+def test_median_is_numpys() -> None:
+    clean = torch.zeros(6, 1, 2, 2)
+    moved = torch.rand(6, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    sizes = evaluation.perturbation_sizes(clean, result(moved, [True] * 6), "l2")
+    expected = np.median(sizes.numpy())
+    assert evaluation.median_distance(clean, result(moved, [True] * 6), "l2") == pytest.approx(
+        expected
+    )
+    half = result(moved, [True] * 3 + [False] * 3)
+    assert evaluation.median_distance(clean, half, "l2") == np.inf
+
+
+def test_the_two_views_of_a_curve_agree(grays) -> None:
+    images, labels = grays
+    distances = (0.5 - images.mean(dim=(1, 2, 3))).clamp_min(0)
+    epsilons = (0, 0.05, 0.15, 0.25, 0.35, 0.45)
+    fixed = evaluation.robustness_curve(Threshold(), attacks.fgsm, images, labels, epsilons)
+    assert evaluation.accuracy_at(distances, epsilons).accuracies == pytest.approx(
+        fixed.accuracies
+    )
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 500])
+def test_batches_and_devices_do_not_matter(s3_cnn, digits, batch_size) -> None:
+    images, labels = (tensor[:40] for tensor in digits)
+    attack = evaluation.seeded(partial(attacks.pgd, epsilon=0.2, steps=5), seed=3)
+    whole = attack(s3_cnn, images, labels)
+    for devices in (None, ["cpu"], ["cpu", "cpu"]):
+        parts = evaluation.attack_in_batches(
+            attack, s3_cnn, images, labels, batch_size=batch_size, devices=devices
+        )
+        assert torch.equal(parts.success, whole.success)
+        # One image at a time takes another convolution kernel, whose rounding can turn a sign.
+        assert ((parts.images - whole.images).abs() > 1e-6).float().mean() < 1e-3
+
+
+def test_seeds_differ(s3_cnn, digits) -> None:
+    attack = partial(attacks.pgd, epsilon=0.2, steps=1)
+    one, other = (
+        evaluation.seeded(attack, seed)(s3_cnn, digits[0][:4], digits[1][:4]) for seed in (0, 1)
+    )
+    assert not torch.equal(one.images, other.images)
+
+
+def test_devices_need_a_module(grays) -> None:
+    attack = partial(attacks.fgsm, epsilon=0.1)
+    with pytest.raises(TypeError, match=r"model must be an nn\.Module"):
+        evaluation.attack_in_batches(attack, Threshold().forward, *grays, devices=["cpu"])
+    with pytest.raises(ValueError, match="devices must not be empty"):
+        evaluation.attack_in_batches(attack, Threshold(), *grays, devices=[])

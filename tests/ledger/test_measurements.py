@@ -1,0 +1,97 @@
+"""Measurements are recorded with what they were made on, shown, stored, and checked."""
+
+import json
+
+import pytest
+
+from armsrace import ledger
+from armsrace.ledger import measurements, tables
+from armsrace.ledger.claims import load_claims
+
+ID = "goodfellow-softmax-error"
+
+
+@pytest.fixture(autouse=True)
+def session(monkeypatch, tmp_path):
+    monkeypatch.setattr(measurements, "SESSION", {})
+    monkeypatch.setattr(tables, "SESSION", measurements.SESSION)
+    monkeypatch.setattr(measurements, "measured_path", lambda profile: tmp_path / f"{profile}.json")
+    return tmp_path
+
+
+def store(folder, profile: str, **values: float) -> None:
+    rows = [
+        dict(id=key, value=value, n=10, data="MNIST", device="CPU", date="2026-01-01")
+        for key, value in values.items()
+    ]
+    (folder / f"{profile}.json").write_text(json.dumps(rows))
+
+
+def test_measure_returns_records_and_shows() -> None:
+    assert ledger.measure(ID, 99.5, n=500) == 99.5
+    found = measurements.SESSION[ID]
+    assert found.n == 500 and "MNIST" in found.data and found.device and found.date
+    bundle = found._repr_mimebundle_()
+    assert bundle[measurements.MIME]["value"] == 99.5
+    shown = str(bundle["text/html"])
+    assert "reproduced" in shown and "99.5 % error" in shown and "99.9 % error" in shown
+    assert "n = 500" in shown and "Goodfellow et al. 2015" in shown
+
+
+def test_a_remembered_number_is_not_shown_as_the_papers() -> None:
+    ledger.measure("goodfellow-rubbish", 95.0, n=500)
+    shown = str(measurements.SESSION["goodfellow-rubbish"]._repr_mimebundle_()["text/html"])
+    assert "98.35" not in shown and "not yet checked" in shown
+    assert "98.35" not in ledger.table("goodfellow-rubbish").markup
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "rule"),
+    [
+        (("no-such-claim", 1.0, 1), KeyError, "id must be a claim"),
+        ((ID, float("nan"), 1), ValueError, "value must be finite"),
+        ((ID, 1.0, 0), ValueError, "n must be >= 1"),
+    ],
+)
+def test_bad_measurements(arguments, error, rule) -> None:
+    id, value, n = arguments
+    with pytest.raises(error, match=rule):
+        ledger.measure(id, value, n=n)
+
+
+def test_table_shows_both_profiles(session) -> None:
+    store(session, "paper", **{ID: 99.87})
+    ledger.measure(ID, 99.25, n=300)
+    markup = ledger.table(ID).markup
+    assert "99.25" in markup and "99.87" in markup and "n = 300" in markup
+    with pytest.raises(KeyError, match="no-such-claim"):
+        ledger.table("no-such-claim")
+
+
+def test_page_lists_every_claim_and_counts(session) -> None:
+    store(session, "reader", **{ID: 99.5})
+    markup = ledger.page().markup
+    assert all(f'id="claim-{id}"' in markup for id in load_claims())
+    assert f"{len(load_claims())} claims" in markup and "1 reproduced" in markup
+
+
+def test_check_names_what_left_its_band_or_is_missing(session) -> None:
+    claims = load_claims()
+    good = {
+        claim.id: sum(claim.band or claim.direction) / 2
+        for claim in claims.values()
+        if (claim.band or claim.direction) and not (claim.above or claim.below)
+    }
+    store(session, "reader", **good | {ID: 12.0})
+    problems = ledger.check("reader")
+    assert [line for line in problems if line.startswith(f"{ID}: expected reproduced, got not")]
+    assert not any(line.startswith("goodfellow-fgsm-error:") for line in problems)
+    del good[ID]
+    store(session, "reader", **good)
+    assert any(ID in line and "not measured" in line for line in ledger.check("reader"))
+
+
+def test_a_damaged_file_is_named(session) -> None:
+    (session / "reader.json").write_text('[{"id": "x"')
+    with pytest.raises(ValueError, match=r"reader\.json cannot be read, delete it"):
+        ledger.check("reader")

@@ -1,0 +1,87 @@
+"""Weights are found, verified, and what their cards say."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from armsrace import datasets, evaluation
+from armsrace.models import zoo
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_shipped_network_is_as_its_card_says(name: str) -> None:
+    model, card = zoo.load(name), zoo.card(name)
+    assert card.name == name
+    assert f"armsrace train {name} --seed {card.seed}" == card.recipe
+    assert not model.training
+    assert all(value.dtype == torch.float32 for value in model.state_dict().values())
+    if name == "logistic-3-vs-7":
+        return
+    data = datasets.load("mnist", "test")
+    expected = card.test_accuracy if data.source == "official" else card.held_out_accuracy
+    measured = evaluation.accuracy(model, data.images, data.labels)
+    # The embedded digits are 5,000 of the 6,000 held out; on the test images it is the same number.
+    assert measured == pytest.approx(expected, abs=1e-4 if data.source == "official" else 5e-3)
+
+
+@pytest.mark.parametrize(("name", "floor"), [("s3-cnn", 0.987), ("carlini-wagner", 0.993)])
+def test_shipped_accuracy(name: str, floor: float) -> None:
+    assert zoo.card(name).test_accuracy >= floor
+    assert zoo.card(name).test_images == 10_000
+
+
+def test_all_weights_stay_under_40_megabytes() -> None:
+    folder = Path(__file__).resolve().parents[2] / "data" / "checkpoints"
+    assert sum(path.stat().st_size for path in folder.glob("[!.]*.safetensors")) < 40e6
+
+
+def test_unknown_name_lists_the_known() -> None:
+    with pytest.raises(KeyError, match="s3-cnn"):
+        zoo.load("s3-cmn")
+
+
+def test_untrained_network_says_how_to_train_it(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(zoo, "checkpoint_folders", lambda: [tmp_path])
+    with pytest.raises(zoo.CheckpointError, match="armsrace train madry"):
+        zoo.load("madry")
+    assert zoo.names() == []
+    assert "madry" in zoo.names(trained=False)
+
+
+@pytest.fixture
+def copied(monkeypatch, tmp_path: Path) -> Path:
+    for folder in zoo.checkpoint_folders():
+        for path in folder.glob("softmax.*"):
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    monkeypatch.setattr(zoo, "checkpoint_folders", lambda: [tmp_path])
+    return tmp_path
+
+
+def test_one_flipped_byte_is_found(copied: Path) -> None:
+    path = copied / "softmax.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(zoo.CheckpointError, match=r"softmax\.safetensors is damaged: sha256"):
+        zoo.load("softmax")
+
+
+def test_missing_or_broken_card(copied: Path) -> None:
+    card = copied / "softmax.json"
+    fields = json.loads(card.read_text())
+    fields.pop("sha256")
+    card.write_text(json.dumps(fields))
+    with pytest.raises(zoo.CheckpointError, match="sha256"):
+        zoo.load("softmax")
+    card.unlink()
+    with pytest.raises(zoo.CheckpointError, match=r"the card .*softmax\.json cannot be read"):
+        zoo.load("softmax")
+
+
+def test_weights_of_another_network(copied: Path) -> None:
+    for suffix in ("json", "safetensors"):
+        (copied / f"softmax.{suffix}").rename(copied / f"s3-cnn.{suffix}")
+    with pytest.raises(zoo.CheckpointError, match="does not fit the architecture of s3-cnn"):
+        zoo.load("s3-cnn")
