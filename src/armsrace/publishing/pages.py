@@ -19,7 +19,7 @@ EXECUTES = "Executing notebook"
 
 
 class BookError(Exception):
-    """Jupyter Book warned, failed, or executed what it should have taken from the cache."""
+    """The site cannot be built as asked; the message says why."""
 
 
 def render(layout: Layout, unexecuted: Sequence[str], console: Console) -> bool:

@@ -15,7 +15,7 @@ from armsrace.publishing import launch, vendor
 from armsrace.publishing.layout import Layout, Notebook, notebooks
 from armsrace.publishing.measured import collect
 from armsrace.publishing.notebooks import execute_chapters, has_outputs
-from armsrace.publishing.pages import render
+from armsrace.publishing.pages import BookError, render
 from armsrace.resources import CLONE
 
 
@@ -32,8 +32,7 @@ def build(
 
     chapter: execute this one only and show the others as they were last executed; profile:
     reader, paper or smoke; offline: insist that the site needs no network; force: execute all.
-    Raises ChapterError where a cell fails, BookError where a page does, ValueError for a chapter
-    that does not exist.
+    Raises ChapterError where a cell fails, BookError where a page does or a chapter does not exist.
     """
     began = time.monotonic()
     console = console or Console()
@@ -89,7 +88,7 @@ def _choose(chapters: Sequence[Notebook], number: int | None) -> list[Notebook]:
     chosen = [page for page in chapters if number in (None, page.number)]
     if not chosen:
         known = ", ".join(str(page.number) for page in chapters)
-        raise ValueError(f"chapter must be one of {known}, got {number}")
+        raise BookError(f"chapter must be one of {known}, got {number}")
     return chosen
 
 
@@ -97,5 +96,5 @@ def _vendor(layout: Layout, offline: bool, console: Console) -> None:
     if vendor.mathjax(layout.build / "static"):
         return
     if offline:
-        raise RuntimeError("--offline needs npm and the network once, to fetch MathJax")
+        raise BookError("--offline needs npm and the network once, to fetch MathJax")
     console.print("no npm: the built pages load MathJax from a public CDN")
