@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
@@ -34,14 +35,15 @@ def train(
     for name in chosen:
         columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
         with Progress(*columns, console=console) as bars:
-            bar = bars.add_task(name, total=None)
+            show = partial(_show_loss, bars, bars.add_task(name, total=None), name)
             card = train_one(
-                name, recipes[name], seed=seed, device=device, resume=resume,
-                progress=lambda done, total, loss, bar=bar, bars=bars, name=name: bars.update(
-                    bar, completed=done, total=total, description=f"{name}, loss {loss:.3f}"
-                ),
-            )  # fmt: skip
+                name, recipes[name], seed=seed, device=device, resume=resume, progress=show
+            )
         console.print(f"{name}: {card.test_accuracy:.2%} on {card.test_images:,} test images")
+
+
+def _show_loss(bars: Progress, bar: TaskID, name: str, done: int, total: int, loss: float) -> None:
+    bars.update(bar, completed=done, total=total, description=f"{name}, loss {loss:.3f}")
 
 
 @app.command()

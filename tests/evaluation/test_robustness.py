@@ -91,9 +91,7 @@ def test_the_two_views_of_a_curve_agree(grays) -> None:
     distances = (0.5 - images.mean(dim=(1, 2, 3))).clamp_min(0)
     epsilons = (0, 0.05, 0.15, 0.25, 0.35, 0.45)
     fixed = evaluation.robustness_curve(Threshold(), attacks.fgsm, images, labels, epsilons)
-    assert evaluation.accuracy_at(distances, epsilons).accuracies == pytest.approx(
-        fixed.accuracies
-    )
+    assert evaluation.accuracy_at(distances, epsilons).accuracies == pytest.approx(fixed.accuracies)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 500])

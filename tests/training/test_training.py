@@ -67,14 +67,14 @@ def test_the_global_generator_is_left_alone(stripes: Dataset) -> None:
 def test_a_run_stopped_after_an_epoch_ends_the_same(stripes, tmp_path, optimizer) -> None:
     recipe, state = replace(RECIPE, optimizer=optimizer), tmp_path / "state.safetensors"
 
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     def kill(done: int, total: int, loss: float) -> None:
         if done > 2 * total // 3:
-            raise Killed
+            raise KilledError
 
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train(small, stripes, recipe, state=state, progress=kill)
     steps: list[int] = []
     resumed = train(

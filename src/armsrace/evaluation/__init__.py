@@ -1,4 +1,4 @@
-"""Judging attacks and defenses: curves, medians, and whether the evaluation itself can be trusted."""
+"""Judging attacks and defenses: curves, medians, and whether the judgement can be trusted."""
 
 from armsrace.evaluation.batches import attack_in_batches, seeded
 from armsrace.evaluation.masking import MaskingReport, masking_report

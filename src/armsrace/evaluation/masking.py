@@ -1,19 +1,20 @@
 """Does this evaluation lie? Signs that a model hides its gradient rather than withstands attack.
 
-After Athalye, Carlini and Wagner 2018, §3.1, and Carlini et al. 2019, §5. A warning is no proof, and
-silence is none either: a defense is judged by an attack made for it.
+After Athalye, Carlini and Wagner 2018, §3.1, and Carlini et al. 2019, §5. A warning is no proof,
+and silence is none either: a defense is judged by an attack made for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from armsrace.attacks import fgsm, pgd
-from armsrace.attacks.problem import posed
+from armsrace.attacks.problem import Problem, posed
 from armsrace.attacks.randomness import default_generator, signs
 from armsrace.contracts import UNIT, Bounds, Model, are_probabilities, check_at_least
 
@@ -101,28 +102,33 @@ def _of_gradients(
         gradient, _ = problem.ascent(images)
         zero = (gradient.flatten(1).abs().amax(dim=1) == 0).float().mean().item()
         yield Check("Is there a gradient?", zero < 0.05, f"exactly zero for {zero:.0%} of images")
-        single = _error(fgsm(model, images, labels, epsilon=epsilon, bounds=bounds).success)
-        white = pgd(model, images, labels, epsilon=epsilon, steps=steps, bounds=bounds).success
-        iterated = _error(white)
-        yield Check("Is iterating stronger than one step?", iterated >= single - 0.01,
-                    f"error {iterated:.1%} after {steps} steps, {single:.1%} after one")  # fmt: skip
+        one_step = _error(fgsm(model, images, labels, epsilon=epsilon, bounds=bounds).success)
+        iterate = partial(pgd, model, images, labels, bounds=bounds)
+        white = _error(iterate(epsilon=epsilon, steps=steps).success)
+        evidence = f"error {white:.1%} after {steps} steps, {one_step:.1%} after one"
+        yield Check("Is iterating stronger than one step?", white >= one_step - 0.01, evidence)
         width = bounds.upper - bounds.lower
-        whole = pgd(model, images, labels, epsilon=width, steps=2 * steps, bounds=bounds)
-        most = _error(whole.success)
-        yield Check("Does the error reach 100 % as ε grows?", most >= 0.99,
-                    f"error {most:.1%} at ε = {width:g}, the whole box")  # fmt: skip
-        black, names = torch.zeros_like(white), "random search"
-        if surrogate is not None:
-            transferred = pgd(surrogate, images, labels, epsilon=epsilon, steps=steps, bounds=bounds)
-            with torch.no_grad():
-                black, names = problem.fooled(problem.logits(transferred.images)), "transfer or random search"
-        draws = default_generator(generator)
-        for _ in range(20):
-            noisy = bounds.clip(images + epsilon * signs(images, draws))
-            black = black | problem.loss(noisy)[1]
-        blind = _error(black)
-        yield Check("Is the gradient stronger than no gradient?", iterated >= blind - 0.01,
-                    f"error {iterated:.1%} with the gradient, {blind:.1%} by {names}")  # fmt: skip
+        most = _error(iterate(epsilon=width, steps=2 * steps).success)
+        evidence = f"error {most:.1%} at ε = {width:g}, the whole box"
+        yield Check("Does the error reach 100 % as ε grows?", most >= 0.99, evidence)
+        blind = _error(_without_gradient(problem, epsilon, surrogate, steps, generator))
+        way = "random search" if surrogate is None else "transfer or random search"
+        evidence = f"error {white:.1%} with the gradient, {blind:.1%} by {way}"
+        yield Check("Is the gradient stronger than no gradient?", white >= blind - 0.01, evidence)
+
+
+def _without_gradient(
+    problem: Problem, epsilon: float, surrogate: Model | None, steps: int,
+    generator: torch.Generator | None,
+) -> Tensor:  # fmt: skip
+    candidates: list[Tensor] = []
+    images, bounds = problem.images, problem.bounds
+    if surrogate is not None:
+        found = pgd(surrogate, images, problem.labels, epsilon=epsilon, steps=steps, bounds=bounds)
+        candidates.append(found.images)
+    draws = default_generator(generator)
+    candidates += [bounds.clip(images + epsilon * signs(images, draws)) for _ in range(20)]
+    return torch.stack([problem.loss(candidate)[1] for candidate in candidates]).any(dim=0)
 
 
 def _log_of(model: Model) -> Model:

@@ -32,7 +32,9 @@ def table(*ids: str) -> Table:
     unknown = [id for id in ids if id not in claims]
     if unknown:
         raise KeyError(f"ids must be claims of data/claims.yml, got {', '.join(unknown)}")
-    return Table(_markup([claims[id] for id in ids], SESSION, load_measured("paper"), chapters=False))
+    return Table(
+        _markup([claims[id] for id in ids], SESSION, load_measured("paper"), chapters=False)
+    )
 
 
 def page() -> Table:

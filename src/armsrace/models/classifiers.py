@@ -6,25 +6,28 @@ at stride 2 are padded symmetrically here, which for these kernel sizes is the s
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Callable
+from functools import partial
+from typing import cast
+
+from torch import Tensor, nn
 
 from armsrace.models.layers import Maxout, Shift
-
 
 Pair = tuple[nn.Module, nn.Module]
 
 
-def _convolution(
-    inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0
-) -> Pair:
+def _convolution(inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0) -> Pair:
     return nn.Conv2d(inputs, outputs, kernel, stride, padding), nn.ReLU()
 
 
-def _glorot(model: nn.Module) -> nn.Module:
-    for layer in model.modules():
+def _initialised(
+    model: nn.Sequential, weights: Callable[[Tensor], Tensor], bias: float
+) -> nn.Sequential:
+    for layer in model:
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.xavier_uniform_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            weights(layer.weight)
+            nn.init.constant_(cast(Tensor, layer.bias), bias)
     return model
 
 
@@ -41,15 +44,16 @@ def maxout(units: int = 240, pieces: int = 5) -> nn.Sequential:
     )  # fmt: skip
 
 
-def s3_cnn() -> nn.Module:
+def s3_cnn() -> nn.Sequential:
     """Three convolutions of 16, 32 and 64 filters, no pooling: the tutorial's network.
 
     The first keeps the size, the two others halve it without padding; Glorot initialisation.
     """
-    return _glorot(nn.Sequential(
+    model = nn.Sequential(
         *_convolution(1, 16, 3, padding=1), *_convolution(16, 32, 3, stride=2),
         *_convolution(32, 64, 3, stride=2), nn.Flatten(), nn.Linear(64 * 6 * 6, 10),
-    ))  # fmt: skip
+    )  # fmt: skip
+    return _initialised(model, nn.init.xavier_uniform_, bias=0.0)
 
 
 def carlini_wagner() -> nn.Sequential:
@@ -72,11 +76,8 @@ def madry() -> nn.Sequential:
         *_convolution(1, 32, 5, padding=2), nn.MaxPool2d(2), *_convolution(32, 64, 5, padding=2),
         nn.MaxPool2d(2), nn.Flatten(), nn.Linear(64 * 7 * 7, 1024), nn.ReLU(), nn.Linear(1024, 10),
     )  # fmt: skip
-    for layer in model:
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.trunc_normal_(layer.weight, std=0.1, a=-0.2, b=0.2)
-            nn.init.constant_(layer.bias, 0.1)
-    return model
+    truncated = partial(nn.init.trunc_normal_, std=0.1, a=-0.2, b=0.2)
+    return _initialised(model, truncated, bias=0.1)
 
 
 def _strided_convolutions(dropout: bool = True) -> nn.Sequential:

@@ -64,9 +64,7 @@ ENTRIES: dict[str, Entry] = {
         partial(classifiers.softmax_regression, classes=2),
         "logistic regression, 3 (class 0) against 7 (class 1)",
     ),
-    "maxout": Entry(
-        classifiers.maxout, "Goodfellow's maxout network", storage=torch.float16
-    ),
+    "maxout": Entry(classifiers.maxout, "Goodfellow's maxout network", storage=torch.float16),
     "maxout-fgsm": Entry(
         classifiers.maxout, "maxout, half its loss on FGSM images (ε = .25)", storage=torch.float16
     ),
