@@ -4,6 +4,7 @@ from armsrace.figures.curves import histogram, lines, logits_along, robustness_c
 from armsrace.figures.images import attack_panel, confidence_bars, image_grid
 from armsrace.figures.interactive import Markup, live, slider
 from armsrace.figures.style import CYCLE, PALETTE, Plot, new_plot, styled, use_style
+from armsrace.figures.surfaces import surfaces
 from armsrace.figures.tables import ThreatModel, table
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "robustness_curves",
     "slider",
     "styled",
+    "surfaces",
     "table",
     "use_style",
 ]
