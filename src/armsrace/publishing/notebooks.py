@@ -115,7 +115,7 @@ def _execute(chapter: Notebook, layout: Layout, key: str, console: Console) -> R
     record = Record(
         key=_key(fresh, layout, key), seconds=round(seconds, 1), profile=layout.profile,
         date=datetime.now(UTC).date().isoformat(), device=device_name(),
-        data=datasets.describe("mnist"),
+        data=datasets.describe("mnist").partition(", from ")[0],
     )  # fmt: skip
     with replacing(record_path) as temporary:
         temporary.write_text(json.dumps(asdict(record), indent=2), encoding="utf-8")
