@@ -64,6 +64,13 @@ def test_panel_states_scale_and_verdicts(attack: tuple[Tensor, ...]) -> None:
     assert "pixel" in scale.get_xlabel()
 
 
+def test_panel_scale_can_be_set_and_survives_no_change(attack: tuple[Tensor, ...]) -> None:
+    clean, _, before, after = attack
+    for reach, end in ((0.3, "+0.3"), (None, "+1")):
+        plot = figures.attack_panel(clean, clean, before, after, reach=reach)
+        assert plot.axes[8].get_xticklabels()[-1].get_text() == end
+
+
 def test_panel_of_five_rows_stays_small(attack: tuple[Tensor, ...]) -> None:
     five = [torch.cat([rows, rows, rows])[:5] for rows in attack]
     assert len(figures.attack_panel(*five).png()) < 150_000

@@ -90,17 +90,20 @@ def attack_panel(
     adversarial: Tensor,
     clean_probabilities: Tensor,
     adversarial_probabilities: Tensor,
+    *,
+    reach: float | None = None,
 ) -> Plot:
     """Each row an attack: the original, the perturbation, the adversarial, both confidences.
 
     clean, adversarial: (N, C, H, W) in [0, 1]; the probabilities: (N, K), softmax of the logits.
-    The perturbation's channels are averaged and drawn on one scale for all rows, stated beneath.
+    The perturbation's channels are averaged and drawn on one scale for all rows, stated beneath:
+    from −reach to reach, by default the largest change.
     Raises ValueError where the shapes differ.
     """
     if clean.shape != adversarial.shape or len(clean_probabilities) != len(clean):
         raise ValueError("clean, adversarial and the probabilities must have the same length")
     changes = (adversarial - clean).detach().cpu()
-    reach = max(float(changes.abs().max()), 1e-6)
+    reach = reach or float(changes.abs().max()) or 1.0
     plot = new_plot(6.4, 1.5 * len(clean) + 1.05)
     grid = plot.subplots(len(clean), 4, squeeze=False, sharex="col", width_ratios=(1, 1, 1, 1.35))
     for row, axes in enumerate(grid):
