@@ -19,7 +19,7 @@ from importlib.util import find_spec
 if find_spec("armsrace") is None:
     %pip install -q "armsrace[widgets] @ git+{repository}"
 """
-FENCE = re.compile(r"^(`{3,}|:{3,})\s*(?:\{([\w:-]+)\}\s*(.*))?$")
+FENCE = re.compile(r"^(`{3,}|:{3,})\s*(?:\{([\w:-]+)\}\s*(.*)|(\w*))$")
 OPTION = re.compile(r"^:[\w-]+:")
 
 
@@ -66,11 +66,11 @@ def _unfenced(lines: Sequence[str]) -> list[str]:
         fence = FENCE.match(line)
         inside = open_fences[-1] if open_fences else ("", "")
         quote = "> " * sum(kind == "quote" for _, kind in open_fences)
-        if fence and inside[0] and fence.group(1) == inside[0] and not fence.group(2):
+        if fence and fence.group(0) == inside[0]:
             open_fences.pop()
             out += {"math": [f"{quote}$$"], "code": [quote + line]}.get(inside[1], [""])
         elif fence and inside[1] != "code":
-            marks, directive, title = fence.groups()
+            marks, directive, title, _ = fence.groups()
             kind = {None: "code", "math": "math"}.get(directive, "quote")
             open_fences.append((marks, kind))
             heading = f"> **{title or directive.capitalize()}**" if kind == "quote" else ""

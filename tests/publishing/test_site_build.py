@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+import yaml
+from small_book import COUNTING, chapter, runs
+
+from armsrace.publishing import site, vendor
+from armsrace.publishing.pages import BookError
+from armsrace.publishing.site import build, serve
+from armsrace.resources import CLONE
+
+
+@pytest.fixture
+def book(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The small book under this repository's configuration, without the pages of the library."""
+    monkeypatch.setattr(vendor, "mathjax", lambda folder: False)
+    shutil.copytree(CLONE / "book", project / "book", dirs_exist_ok=True)
+    (project / "book/intro.md").write_text("# An introduction\n\nTo [run](how_to_run.md).\n")
+    (project / "book/ledger.md").write_text("# The ledger\n")
+    shutil.copy(CLONE / "_config.yml", project)
+    toc = {"format": "jb-book", "root": "book/intro"}
+    files = ["chapters/01_one", "book/how_to_run", "book/ledger"]
+    toc["chapters"] = [{"file": name} for name in files]
+    (project / "_toc.yml").write_text(yaml.safe_dump(toc))
+    return project
+
+
+def test_site_shows_outputs_and_is_rebuilt_only_where_something_changed(book: Path) -> None:
+    page = build(root=book) / "chapters/01_one.html"
+    assert "42" in page.read_text()
+    assert "executed on mnist of the tests" in page.read_text()
+    assert (page.parents[1] / "notebooks/01_one.ipynb").is_file()
+    built = page.stat().st_mtime_ns
+    began = time.monotonic()
+    build(root=book)
+    assert time.monotonic() - began < 5
+    assert page.stat().st_mtime_ns == built
+    assert runs(book) == ["reader"]
+    # The text stays and the outputs change: Sphinx alone would keep the old page.
+    (book / "src/armsrace/attack.py").write_text("STEP = 3\n")
+    (book / "chapters/01_one.md").touch()
+    build(root=book)
+    assert runs(book) == ["reader"] * 2
+    assert page.stat().st_mtime_ns != built
+
+
+def test_warning_fails_the_build_and_is_shown(book: Path) -> None:
+    (book / "chapters/01_one.md").write_text(chapter(COUNTING, prose="See [x](missing.md)."))
+    with pytest.raises(BookError, match=r"01_one.md.*missing.md"):
+        build(root=book)
+
+
+def test_one_chapter_is_built_beside_others_that_were_never_executed(book: Path) -> None:
+    (book / "chapters/02_two.md").write_text(chapter("1 / 0"))
+    toc = book / "_toc.yml"
+    toc.write_text(toc.read_text().replace("- file: chapters/01_one", (
+        "- file: chapters/01_one\n- file: chapters/02_two")))  # fmt: skip
+    html = build(1, root=book)
+    assert "42" in (html / "chapters/01_one.html").read_text()
+    assert "not executed in this build" in (html / "chapters/02_two.html").read_text()
+
+
+def test_unknown_chapter_and_offline_without_npm_are_refused(book: Path) -> None:
+    with pytest.raises(BookError, match="chapter must be one of 1, got 7"):
+        build(7, root=book)
+    with pytest.raises(BookError, match="--offline needs npm"):
+        build(offline=True, root=book)
+
+
+def test_served_site_is_what_was_built(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(FileNotFoundError, match="run `armsrace build` first"):
+        serve(root=project)
+    html = project / "_build/html"
+    html.mkdir(parents=True)
+    (html / "index.html").write_text("the site")
+    opened: list[str] = []
+    monkeypatch.setattr(site.webbrowser, "open", opened.append)
+    threading.Thread(target=serve, args=(0,), kwargs={"root": project}, daemon=True).start()
+    while not opened:
+        time.sleep(0.05)
+    with urllib.request.urlopen(opened[0]) as answer:
+        assert answer.read() == b"the site"

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser
+from site_browser import chromium_path, problems, served, started
+from site_links import broken
+
+SITE = Path(__file__).resolve().parents[2] / "_build" / "html"
+PAGES = sorted(
+    path.relative_to(SITE).as_posix()
+    for path in SITE.rglob("*.html")
+    if path != SITE / "index.html" and "_static" not in path.parts
+)
+BROKEN_PAGE = """<!doctype html><html><head><script src="https://example.org/x.js"></script></head>
+<body style="width: 3000px"><article><img src="missing.png"><a href="gone.html">x</a>
+<a href="#nowhere">y</a><span class="math">\\(x\\)</span> see {ref}
+<figure class="ar-slider" id="stuck"><img src="data:image/gif;base64,R0lGODlhAQABAAAAACw=">
+<input type="range" min="0" max="3" value="0"></figure></article>
+<script>window.MathJax = {startup: {promise: Promise.resolve()}}; nothing()</script>
+</body></html>"""
+SIGNS = ("network", "script error", "image does not", "mathematics", "{ref}", "wide", "stuck")
+
+pytestmark = [
+    pytest.mark.site,
+    pytest.mark.skipif(chromium_path() is None, reason="no Chromium here: the site is not opened"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with started() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with served(SITE) as address:
+        yield address
+
+
+def test_site_is_built_with_all_chapters() -> None:
+    chapters = {path.stem for path in (SITE.parents[1] / "chapters").glob("*.md")}
+    assert chapters
+    assert chapters <= {Path(page).stem for page in PAGES}, "run `make book` first"
+
+
+def test_site_opens_on_the_landing_page(browser: Browser, address: str) -> None:
+    page = browser.new_page()
+    page.goto(address)
+    page.wait_for_url("**/book/intro.html")
+    page.close()
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_page_is_whole(browser: Browser, address: str, path: str) -> None:
+    assert problems(browser, address, path) == []
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_page_links_lead_somewhere(path: str) -> None:
+    assert broken(SITE, SITE / path) == []
+
+
+def test_every_chapter_has_a_slider_a_strip_and_its_notebook() -> None:
+    for page in (page for page in PAGES if page.startswith("chapters/")):
+        text = (SITE / page).read_text(encoding="utf-8")
+        assert 'class="ar-slider"' in text, page
+        assert 'class="ar-strip"' in text, page
+        assert (SITE / "notebooks" / f"{Path(page).stem}.ipynb").is_file(), page
+
+
+def test_checks_notice_what_is_broken(browser: Browser, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    page.write_text(BROKEN_PAGE)
+    with served(tmp_path) as address:
+        found = "\n".join(problems(browser, address, "page.html"))
+    assert [sign for sign in SIGNS if sign not in found] == []
+    assert broken(tmp_path, page) == ["#nowhere", "gone.html", "missing.png"]
