@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from armsrace.figures.style import INK, Plot, new_plot, styled
+from armsrace.figures.style import INK, PALETTE, Plot, new_plot, styled
 
 LEVELS = 14
 
@@ -42,7 +42,8 @@ def surfaces(
     for axes, name, rows in zip(grid, heights, maps, strict=True):
         filled = axes.contourf(across, up, rows.numpy(), levels, cmap="cividis")
         axes.contour(across, up, rows.numpy(), levels, colors="white", linewidths=0.4)
-        axes.plot(0, 0, marker="+", markersize=10, markeredgewidth=2, color="white")
+        cross = {"marker": "+", "markersize": 11, "markeredgewidth": 2.5, "clip_on": False}
+        axes.plot(0, 0, color=PALETTE["vermilion"], zorder=5, **cross)
         axes.set(xlabel=x_label, title=name)
         axes.grid(False)
     grid[0].set_ylabel(y_label)
