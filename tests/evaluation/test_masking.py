@@ -11,7 +11,7 @@ EPSILON = 0.25
 
 @pytest.fixture
 def few(digits) -> tuple[Tensor, Tensor]:
-    return digits[0][:100], digits[1][:100]
+    return digits[0][:60], digits[1][:60]
 
 
 def warned(model, few, **settings) -> set[str]:

@@ -49,7 +49,7 @@ def test_curve_never_credits_an_attack_with_a_wrong_image_made_right(grays) -> N
         return AttackResult(images, none.bool(), none, none)
 
     curve = evaluation.robustness_curve(Threshold(), blank, *grays, (0.1,))
-    assert curve.accuracies == (0.8,)
+    assert curve.accuracies == pytest.approx((0.8,))
 
 
 def test_curve_refuses_a_negative_budget(grays) -> None:
