@@ -75,7 +75,10 @@ def build(
 
     try:
         build_site(chapter, profile, offline, force=force, console=console)
-    except (BookError, ChapterError, FileNotFoundError) as error:
+    except ChapterError as error:
+        console.print("nothing was built: see what failed above", style="red")
+        raise typer.Exit(1) from error
+    except (BookError, FileNotFoundError) as error:
         console.print(str(error), style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
 
