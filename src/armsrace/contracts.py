@@ -120,8 +120,6 @@ def check_classes(labels: Tensor, classes: int, name: str = "labels") -> None:
 
 def check_at_least(name: str, value: float, minimum: float) -> None:
     """Raise unless value is a finite number >= minimum."""
-    if minimum == -math.inf and not math.isfinite(value):
-        raise ValueError(f"{name} must be finite, got {value:g}")
     if not math.isfinite(value) or value < minimum:
         raise ValueError(f"{name} must be >= {minimum:g}, got {value:g}")
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from armsrace.attacks.margins import Loss, cross_entropy
-from armsrace.attacks.norms import column, distances, project
+from armsrace.attacks.norms import project, unit
 from armsrace.attacks.problem import posed
 from armsrace.contracts import UNIT, AttackResult, Bounds, Model, check_at_least, check_count
 
@@ -49,8 +49,7 @@ def momentum(
         current, running = problem.images, torch.zeros_like(problem.images)
         for _ in range(steps):
             gradient, _ = problem.ascent(current, loss)
-            length = distances(gradient, "l1").clamp_min(1e-12)
-            running = decay * running + gradient / column(length)
+            running = decay * running + unit(gradient, "l1")
             moved = current + step_size * running.sign()
             perturbation = project(moved - problem.images, "linf", epsilon)
             current = bounds.clip(problem.images + perturbation)

@@ -12,7 +12,6 @@ from torch import Tensor
 from armsrace.contracts import Bounds, Norm, check_choice
 
 BUDGETED: tuple[Norm, ...] = ("linf", "l2", "l1")
-_TINY = 1e-12
 
 
 def distances(perturbations: Tensor, norm: Norm) -> Tensor:
@@ -37,7 +36,7 @@ def project(perturbations: Tensor, norm: Norm, epsilon: float) -> Tensor:
     if norm == "linf":
         return perturbations.clamp(-epsilon, epsilon)
     if norm == "l2":
-        sizes = distances(perturbations, "l2").clamp_min(_TINY)
+        sizes = distances(perturbations, "l2").clamp_min(torch.finfo(perturbations.dtype).tiny)
         return perturbations * column((epsilon / sizes).clamp_max(1.0))
     # One rounded threshold for all pixels would leave the ball by 784 rounding errors: float64.
     magnitudes = perturbations.abs().flatten(1).double()
@@ -50,6 +49,18 @@ def project(perturbations: Tensor, norm: Norm, epsilon: float) -> Tensor:
     return shrunk.to(perturbations.dtype) * perturbations.sign()
 
 
+def unit(gradients: Tensor, norm: Norm) -> Tensor:
+    """Gradients (N, C, H, W) each of length one in the norm, however short; zero stays zero.
+
+    A confident image's gradient may be 1e-20 long. A floor under the length, as is usual, would
+    leave it where it stands and call it robust; its squares vanish in float32. So it is first
+    divided by its largest entry, which makes the length at least 1.
+    """
+    smallest = torch.finfo(gradients.dtype).tiny
+    scaled = gradients / column(distances(gradients, "linf").clamp_min(smallest))
+    return scaled / column(distances(scaled, norm).clamp_min(1.0))
+
+
 def steepest(gradients: Tensor, norm: Norm, images: Tensor, bounds: Bounds) -> Tensor:
     """The unit step that raises a linear function fastest in the norm, one an image.
 
@@ -60,7 +71,7 @@ def steepest(gradients: Tensor, norm: Norm, images: Tensor, bounds: Bounds) -> T
     if norm == "linf":
         return gradients.sign()
     if norm == "l2":
-        return gradients / column(distances(gradients, "l2").clamp_min(_TINY))
+        return unit(gradients, "l2")
     slopes = _movable(gradients, images, bounds).flatten(1)
     count = max(1, slopes.shape[1] // 100)
     chosen = slopes.abs().topk(count, dim=1).indices

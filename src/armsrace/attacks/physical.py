@@ -137,8 +137,9 @@ def _each(name: str, value: Parameter, images: Tensor, lower: float = -torch.inf
         raise ValueError(
             f"{name} must be a number or of shape ({len(images)},), got {tuple(values.shape)}"
         )
-    for end in torch.aminmax(values.detach()):
-        check_at_least(name, float(end), lower)
+    if not torch.isfinite(values).all():
+        raise ValueError(f"{name} must be finite, got NaN or infinity")
+    check_at_least(name, float(values.min()), lower)
     return values.expand(len(images)).view(-1, 1, 1, 1)
 
 
