@@ -1,0 +1,256 @@
+"""What holds for every attack. Each property takes a spec and a case, and asserts."""
+
+from __future__ import annotations
+
+import copy
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from armsrace.attacks.norms import distances
+from armsrace.contracts import AttackResult, Bounds
+
+from .specs import AttackSpec
+
+SHIFTED = Bounds(-0.5, 0.5)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One attack to run: a network, images, labels, targets or None, part of a budget, a seed."""
+
+    model: nn.Module
+    images: Tensor
+    labels: Tensor
+    targets: Tensor | None = None
+    scale: float = 1.0
+    seed: int = 0
+
+    def run(self, spec: AttackSpec) -> AttackResult:
+        """The attack on the case."""
+        return spec.run(
+            self.model, self.images, self.labels, scale=self.scale, seed=self.seed,
+            targets=self.targets,
+        )  # fmt: skip
+
+    def part(self, order: list[int]) -> Case:
+        """The images of the case at these places."""
+        targets = None if self.targets is None else self.targets[order]
+        return replace(self, images=self.images[order], labels=self.labels[order], targets=targets)
+
+    def double(self) -> Case:
+        """The same in float64."""
+        return replace(self, model=copy.deepcopy(self.model).double(), images=self.images.double())
+
+
+class Counting(nn.Module):
+    """A model that counts the images that went forward and backward through it."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model, self.forwards, self.backwards = model, 0, 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.forwards += len(images)
+        logits = self.model(images)
+        if logits.requires_grad:
+            logits.register_hook(self._backward)
+        return logits
+
+    def _backward(self, gradient: Tensor) -> None:
+        self.backwards += len(gradient)
+
+
+def keeps_budget(spec: AttackSpec, case: Case) -> None:
+    """No perturbation is larger than epsilon, to 1e-6, and to rounding only in float64."""
+    if spec.budget is None:
+        return
+    epsilon = case.scale * spec.budget
+    for tolerance, posed in ((1e-6, case), (1e-12, case.double())):
+        moved = posed.run(spec).images.double() - posed.images.double()
+        sizes = distances(moved, spec.norm)
+        # Rounding an image to float32 moves each pixel: the larger the budget, the more of them.
+        assert (sizes <= epsilon + tolerance * max(1.0, epsilon)).all(), f"{sizes} > {epsilon}"
+
+
+def keeps_box(spec: AttackSpec, case: Case) -> None:
+    """Every pixel stays a valid one, and images keep their shape and dtype."""
+    for posed in (case, case.double()):
+        images = posed.run(spec).images
+        assert images.min() >= 0 and images.max() <= 1, f"{images.min()} to {images.max()}"
+        assert images.shape == posed.images.shape and images.dtype == posed.images.dtype
+
+
+def repeats(spec: AttackSpec, case: Case) -> None:
+    """A seed gives the same images bit for bit, whatever the global generator holds."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        first = case.run(spec)
+        torch.manual_seed(2)
+        assert torch.equal(first.images, case.run(spec).images), "two runs differ"
+
+
+def heeds_its_seed(spec: AttackSpec, case: Case) -> None:
+    """Where chance is part of the attack, another seed gives other images."""
+    if spec.random and case.scale > 1e-4:
+        other = replace(case, seed=case.seed + 1).run(spec)
+        assert not torch.equal(case.run(spec).images, other.images), "the seed changes nothing"
+
+
+def ignores_batch_mates(spec: AttackSpec, case: Case) -> None:
+    """Together, one by one and in reverse give the same images and costs.
+
+    In float64: convolutions round differently for each batch size, and a gradient's sign is
+    discontinuous.
+    """
+    case = case.double()
+    together = case.run(spec)
+    places = list(range(len(case.images)))
+    reverse = case.part(places[::-1]).run(spec)
+    torch.testing.assert_close(reverse.images.flip(0), together.images, rtol=0, atol=1e-9)
+    for place in places:
+        alone = case.part([place]).run(spec)
+        torch.testing.assert_close(alone.images[0], together.images[place], rtol=0, atol=1e-9)
+        assert alone.success[0] == together.success[place], "success depends on the batch"
+        assert alone.queries[0] == together.queries[place], "queries depend on the batch"
+        assert alone.gradients[0] == together.gradients[place], "gradients depend on the batch"
+
+
+def leaves_no_trace(spec: AttackSpec, case: Case) -> None:
+    """Images, labels, the model in whole, generators and modes are as before, also in no_grad."""
+    contexts = (torch.enable_grad, torch.no_grad, torch.inference_mode)
+    for context in contexts:
+        case = replace(case, model=_marked(case.model, case.seed))
+        images, labels = case.images.clone(), case.labels.clone()
+        posed = replace(case, images=images.requires_grad_(), labels=labels)
+        before = _trace(posed.model)
+        with context():
+            result = posed.run(spec)
+            _check_context(context())
+        after = _trace(posed.model)
+        assert before.keys() == after.keys(), "the model has other parts"
+        for name, value in before.items():
+            assert torch.equal(value, after[name]), f"{name} changed"
+        assert torch.equal(images, case.images) and torch.equal(labels, case.labels), "input edited"
+        assert images.requires_grad and images.grad is None, "input's gradient touched"
+        assert not result.images.requires_grad, "the result hangs on a graph"
+        assert result.images.data_ptr() != images.data_ptr(), "the result is the input"
+
+
+def reports_success(spec: AttackSpec, case: Case) -> None:
+    """Success is what predicting the returned images again says."""
+    result = case.run(spec)
+    with torch.no_grad():
+        predictions = case.model(result.images).argmax(dim=1)
+        clean = case.model(case.images)
+    if spec.least_likely:
+        expected = predictions == clean.argmin(dim=1)
+    elif case.targets is not None:
+        expected = predictions == case.targets
+    else:
+        expected = predictions != case.labels
+    assert torch.equal(result.success, expected), f"{result.success} but {expected}"
+    assert result.success.dtype == torch.bool and len(result) == len(case.images)
+
+
+def counts_passes(spec: AttackSpec, case: Case) -> None:
+    """Queries and gradients add up to the images that the model saw."""
+    counting = Counting(case.model).eval()
+    result = replace(case, model=counting).run(spec)
+    assert int(result.queries.sum()) == counting.forwards, f"{counting.forwards} forward"
+    assert int(result.gradients.sum()) == counting.backwards, f"{counting.backwards} backward"
+
+
+def follows_the_box(spec: AttackSpec, case: Case) -> None:
+    """The problem shifted to [-0.5, 0.5] has the shifted images for a solution."""
+    case = case.double()
+    shifted = _Shifted(case.model).eval()
+    moved = spec.run(
+        shifted, case.images - 0.5, case.labels, scale=case.scale, seed=case.seed,
+        targets=case.targets, bounds=SHIFTED,
+    )  # fmt: skip
+    low, high = float(moved.images.min()), float(moved.images.max())
+    assert low < 0 and low >= -0.5 and high <= 0.5, "left the shifted box"
+    # An image's random numbers follow from its pixels, and these differ.
+    if not spec.random:
+        expected = case.run(spec).images
+        torch.testing.assert_close(moved.images + 0.5, expected, rtol=0, atol=1e-9)
+
+
+def takes_any_callable(spec: AttackSpec, case: Case) -> None:
+    """A function serves as a model as well as a module does."""
+    module = case.model
+    result = spec.run(
+        lambda images: module(images), case.images, case.labels, scale=case.scale, seed=case.seed,
+        targets=case.targets,
+    )  # fmt: skip
+    assert torch.equal(result.images, case.run(spec).images), "a function gives other images"
+
+
+def does_nothing_for_nothing(spec: AttackSpec, case: Case) -> None:
+    """Epsilon 0 returns the clean images, and so the clean accuracy."""
+    if spec.budget is None:
+        return
+    result = replace(case, scale=0.0).run(spec)
+    assert torch.equal(result.images, case.images), "moved without a budget"
+
+
+def fools(spec: AttackSpec, case: Case) -> None:
+    """At the full budget most images fool the network, many more than before the attack."""
+    case = replace(case, scale=1.0)
+    with torch.no_grad():
+        clean = case.model(case.images).argmax(dim=1) != case.labels
+    share = float(case.run(spec).success.double().mean())
+    assert clean.double().mean() < 0.2, "the network is no good to begin with"
+    assert case.targets is not None or share >= spec.fools, f"fooled only {share:.2f}"
+
+
+PROPERTIES = (
+    keeps_budget, keeps_box, repeats, heeds_its_seed, ignores_batch_mates, leaves_no_trace,
+    reports_success, counts_passes, follows_the_box, takes_any_callable, does_nothing_for_nothing,
+)  # fmt: skip
+
+
+class _Shifted(nn.Module):
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.model(images + 0.5)
+
+
+def _marked(model: nn.Module, seed: int) -> nn.Module:
+    """A copy with gradients, frozen parameters and mixed modes that an attack could disturb."""
+    model = copy.deepcopy(model)
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        parameter.grad = torch.randn(parameter.shape, generator=generator)
+        parameter.requires_grad = bool(torch.rand((), generator=generator) < 0.5)
+    for part in model.modules():
+        part.training = bool(torch.rand((), generator=generator) < 0.5)
+    return model
+
+
+def _trace(model: nn.Module) -> dict[str, Tensor]:
+    trace = {f"state {name}": value.clone() for name, value in model.state_dict().items()}
+    for name, parameter in model.named_parameters():
+        trace[f"gradient of {name}"] = _copied(parameter.grad)
+        trace[f"requires_grad of {name}"] = torch.tensor(parameter.requires_grad)
+    for name, part in model.named_modules():
+        trace[f"mode of {name or 'the model'}"] = torch.tensor(part.training)
+    return trace | {"the global generator": torch.get_rng_state()}
+
+
+def _copied(gradient: Tensor | None) -> Tensor:
+    assert gradient is not None, "a parameter's gradient was removed"
+    return gradient.clone()
+
+
+def _check_context(context: AbstractContextManager[None]) -> None:
+    now = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+    with context:
+        expected = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+    assert now == expected, "grad mode changed"
