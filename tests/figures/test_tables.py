@@ -1,6 +1,7 @@
 """Tables print what they are given, safely, with the threat model beneath."""
 
 import pytest
+import torch
 
 from armsrace.figures import ThreatModel, table
 
@@ -31,6 +32,12 @@ def test_table_prints_numbers_and_escapes_text() -> None:
         assert cell in markup
     assert THREAT.sentence in markup
     assert "Threat" not in table([{"a": 1}], caption="C").html
+
+
+def test_table_prints_fractions_as_asked() -> None:
+    rows = [{"n": 3, "accuracy": 0.1234, "error": torch.tensor(0.8766), "k": torch.tensor(2)}]
+    markup = table(rows, caption="C", numbers=".1%").html
+    assert "<td>3</td><td>12.3%</td><td>87.7%</td><td>2</td>" in markup
 
 
 @pytest.mark.parametrize("rows", [[], [{"a": 1}, {"b": 1}]])

@@ -6,6 +6,8 @@ import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from armsrace.contracts import check_at_least, check_choice
 from armsrace.figures.interactive import Markup
 
@@ -59,18 +61,24 @@ class ThreatModel:
 
 
 def table(
-    rows: Sequence[Mapping[str, object]], *, caption: str, threat: ThreatModel | None = None
+    rows: Sequence[Mapping[str, object]],
+    *,
+    caption: str,
+    threat: ThreatModel | None = None,
+    numbers: str = ",.4g",
 ) -> Markup:
-    """Rows with the same keys as an HTML table; numbers are printed to four digits.
+    """Rows with the same keys as an HTML table, the caption and the threat model with it.
 
-    The threat model, where there is one, is stated under the table. Raises ValueError where there
-    is no row or the rows' keys differ.
+    numbers is the format of every float and of every tensor with one entry: ".1%" prints fractions
+    as percentages. Raises ValueError where there is no row or the rows' keys differ.
     """
     if not rows or any(list(row) != list(rows[0]) for row in rows):
         raise ValueError("rows must be at least one, all with the same keys in the same order")
     head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in rows[0])
     body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(_text(cell))}</td>" for cell in row.values()) + "</tr>"
+        "<tr>"
+        + "".join(f"<td>{html.escape(_text(cell, numbers))}</td>" for cell in row.values())
+        + "</tr>"
         for row in rows
     )
     note = f'<p class="ar-threat-line">{html.escape(threat.sentence)}</p>' if threat else ""
@@ -81,5 +89,6 @@ def table(
     )
 
 
-def _text(cell: object) -> str:
-    return f"{cell:,.4g}" if isinstance(cell, float) else str(cell)
+def _text(cell: object, numbers: str) -> str:
+    cell = cell.item() if isinstance(cell, Tensor) else cell
+    return format(cell, numbers) if isinstance(cell, float) else str(cell)
