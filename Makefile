@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help env book serve test lint train bench check-site lab lock clean
+.PHONY: help env book serve test slow lint train bench check-site lab lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ lab: env ## Open the chapters as notebooks in JupyterLab
 test: env lint ## Check the code and run the tests
 	@$(VENV)/python -m pytest -n 2
 
+slow: env ## Run the tests that take long
+	@$(VENV)/python -m pytest -m slow
+
 lint: env ## Check style and types
 	@$(VENV)/ruff check .
 	@$(VENV)/mypy
@@ -31,7 +34,7 @@ train: env ## Train every network of the zoo anew (resumes after an interruption
 	@$(VENV)/armsrace train --all --resume
 
 bench: env ## Time the attacks against a bare loop and other libraries
-	@$(VENV)/python tools/bench.py
+	@$(VENV)/python benchmarks/attacks.py
 
 check-site: env ## Open every built page in a real browser without network
 	@$(VENV)/python -m pytest -m site tests/site
