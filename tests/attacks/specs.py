@@ -67,4 +67,8 @@ SPECS = (
     ),
     AttackSpec("pgd-restarts", attacks.pgd, {"steps": 2, "restarts": 3}, random=True),
     AttackSpec("momentum", attacks.momentum, {"steps": 3}),
+    AttackSpec("deepfool-l2", attacks.deepfool, norm="l2", budget=None, targeted=False),
+    AttackSpec(
+        "deepfool-linf", attacks.deepfool, {"norm": "linf"}, budget=None, targeted=False
+    ),
 )  # fmt: skip

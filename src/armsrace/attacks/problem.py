@@ -58,15 +58,21 @@ class Problem:
         images = images.detach().requires_grad_()
         with torch.enable_grad():
             losses = self._adversarial_loss(self.logits(images), loss)
-            if not losses.requires_grad:
-                raise ValueError("model must be differentiable in its images, got a constant")
-            (gradient,) = torch.autograd.grad(losses.sum(), images, allow_unused=True)
-        if gradient is None:
-            raise ValueError("model must be differentiable in its images, got a constant")
-        # The sum is not finite where one entry is not, and costs less than asking each.
-        if not math.isfinite(gradient.sum()):
-            raise ValueError("model must have a finite gradient in its images, got NaN or infinity")
-        return gradient, losses.detach()
+            return _gradient(losses.sum(), images), losses.detach()
+
+    def jacobian(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (N, K) and the gradient of each (N, K, C, H, W).
+
+        One pass over K copies of the images, so that any callable will do. Raises ValueError as
+        `ascent` does.
+        """
+        with torch.no_grad():
+            classes = self.logits(images).shape[1]
+        copies = images.detach().repeat_interleave(classes, dim=0).requires_grad_()
+        with torch.enable_grad():
+            logits = self.model(copies).unflatten(0, (-1, classes))
+            gradient = _gradient(logits.diagonal(dim1=1, dim2=2).sum(), copies)
+        return logits[:, 0].detach(), gradient.unflatten(0, (-1, classes))
 
     @torch.no_grad()
     def loss(self, images: Tensor, loss: Loss = cross_entropy) -> tuple[Tensor, Tensor]:
@@ -89,10 +95,28 @@ class Problem:
         count = torch.zeros(len(images), dtype=torch.int64, device=images.device)
         return AttackResult(images, success, count + queries + 1, count + gradients)
 
+    def finish_nearest(self, images: Tensor, queries: Tensor, gradients: Tensor) -> AttackResult:
+        """As `finish`, for a search of the nearest: where it failed, the clean image comes back."""
+        result = self.finish(images, queries, gradients)
+        kept = torch.where(result.success.view(-1, 1, 1, 1), result.images, self.images)
+        return replace(result, images=kept)
+
     def _adversarial_loss(self, logits: Tensor, loss: Loss) -> Tensor:
         if self.targets is None:
             return loss(logits, self.labels)
         return -loss(logits, self.targets)
+
+
+def _gradient(value: Tensor, images: Tensor) -> Tensor:
+    gradient = None
+    if value.requires_grad:
+        (gradient,) = torch.autograd.grad(value, images, allow_unused=True)
+    if gradient is None:
+        raise ValueError("model must be differentiable in its images, got a constant")
+    # The sum is not finite where one entry is not, and costs less than asking each.
+    if not math.isfinite(gradient.sum()):
+        raise ValueError("model must have a finite gradient in its images, got NaN or infinity")
+    return gradient
 
 
 @contextmanager
