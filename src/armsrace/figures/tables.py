@@ -91,4 +91,6 @@ def table(
 
 def _text(cell: object, numbers: str) -> str:
     cell = cell.item() if isinstance(cell, Tensor) else cell
-    return format(cell, numbers) if isinstance(cell, float) else str(cell)
+    if not isinstance(cell, float):
+        return str(cell)
+    return "∞" if cell == float("inf") else format(cell, numbers)
