@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from armsrace.ledger.claims import SOURCES, Claim, Verdict, load_claims, papers, verdict
 from armsrace.ledger.measurements import SESSION, Measurement, load_measured
 
-HEAD = ("Claim", "Protocol", "Reported", "Here", "Paper profile", "Verdict", "Why")
+HEAD = ("Claim", "Reported", "Here", "Paper profile", "Verdict")
 
 
 @dataclass(frozen=True)
@@ -99,14 +99,14 @@ def _row(
 ) -> str:
     judged = verdict(claim, values)
     cells = [
-        f"{html.escape(claim.statement)}<br><small>{html.escape(papers()[claim.citation])}, "
-        f"{html.escape(claim.where)}; {SOURCES[claim.source]}</small>",
-        html.escape(claim.protocol),
+        f"{html.escape(claim.statement)}<br><small>{html.escape(claim.protocol)}.<br>"
+        f"{html.escape(papers()[claim.citation])}, {html.escape(claim.where)}; "
+        f"{SOURCES[claim.source]}</small>",
         html.escape(claim.quotable),
         _number(claim, here),
         _number(claim, paper),
-        f'<span class="ar-verdict" data-verdict="{judged.words}">{judged.words}</span>',
-        html.escape(claim.why),
+        f'<span class="ar-verdict" data-verdict="{judged.words}">{judged.words}</span>'
+        f"<br><small>{html.escape(claim.why)}</small>",
     ]
     cells += [f"{claim.chapter}"] if chapters else []
     return f'<tr id="claim-{claim.id}">' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
@@ -116,5 +116,6 @@ def _number(claim: Claim, measured: Mapping[str, Measurement]) -> str:
     found = measured.get(claim.id)
     if found is None:
         return "—"
-    detail = f"n = {found.n:,}; {found.data}; {found.device}; {found.date}"
+    data = found.data.partition(", from ")[0]
+    detail = f"n = {found.n:,}; {data}; {found.device}; {found.date}"
     return f"<b>{found.value:.4g}</b> {html.escape(claim.unit)}<br><small>{detail}</small>"
