@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from armsrace.attacks.norms import column
-from armsrace.attacks.problem import Problem, posed
+from armsrace.attacks.problem import posed
 from armsrace.contracts import (
     UNIT,
     AttackResult,
@@ -55,7 +55,8 @@ def deepfool(
     with posed(model, images, labels, None, bounds) as problem:
         found = problem.images.clone()
         total = torch.zeros_like(found)
-        queries, gradients = torch.zeros_like(problem.labels), torch.zeros_like(problem.labels)
+        queries = torch.zeros_like(problem.labels)
+        gradients = torch.zeros_like(problem.labels)
         left = torch.arange(len(found), device=found.device)
         for _ in range(steps):
             part = problem.subset(left)
