@@ -46,8 +46,8 @@ def deepfool(
     Exact for a linear model (times 1 + overshoot) where the box allows the step. The paper has no
     box; here pixels that it holds back take no part in a step, or the search would stall there.
     All classes are candidates, as in the paper, while its code takes the ten most likely. A step
-    costs K + 1 passes and K gradients: the images and a batch of K copies. Raises ValueError or TypeError naming the
-    argument and the rule it breaks.
+    costs K + 1 passes and K gradients: the images and a batch of K copies. Raises ValueError or
+    TypeError naming the argument and the rule it breaks.
     """
     check_choice("norm", norm, ("l2", "linf"))
     check_at_least("steps", steps, 1)
