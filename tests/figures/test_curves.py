@@ -22,6 +22,12 @@ def test_robustness_curves_say_what_epsilon_is(norm: str, unit: str) -> None:
     )
 
 
+def test_percentages_are_not_rounded_away() -> None:
+    axes = figures.lines({"a": ([0, 1], [0.9, 1])}, x_label="x", y_label="y", percent=True).axes[0]
+    shown = [axes.yaxis.get_major_formatter()(value, 0) for value in (0.925, 0.2, 1.0, 0.001)]
+    assert shown == ["92.5%", "20%", "100%", "0.1%"]
+
+
 def test_curves_are_named_and_told_apart() -> None:
     series = {name: (EPSILONS, torch.rand(3)) for name in "abcdef"}
     plot = figures.robustness_curves(series)

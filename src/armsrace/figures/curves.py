@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from matplotlib.axes import Axes
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import FuncFormatter
 from torch import Tensor
 
 from armsrace.figures.style import CYCLE, PALETTE, Plot, new_plot, styled
@@ -17,6 +17,7 @@ UNITS = {
     "l1": "ε, L1 (sum of the changes, pixels in [0, 1])",
     "l0": "ε, L0 (number of changed pixels)",
 }
+PERCENT = FuncFormatter(lambda fraction, _: f"{100 * fraction:.3g}%")
 Series = Mapping[str, tuple[Sequence[float] | Tensor, Sequence[float] | Tensor]]
 
 
@@ -51,7 +52,7 @@ def lines(
     _draw(axes, series)
     axes.set(xlabel=x_label, ylabel=y_label, title=title, xscale=x_scale, yscale=y_scale)
     if percent:
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.yaxis.set_major_formatter(PERCENT)
     if len(series) > 1:
         columns = 1 if max(map(len, series)) > 30 else 2
         plot.legend(loc="outside upper left", ncols=columns)
@@ -137,7 +138,7 @@ def histogram(
         axes.stairs(steps, sides, color=colour, fill=True, alpha=0.25)
         axes.stairs(steps, sides, color=colour, ls=dash, lw=1.8, label=name)
     axes.set(xlabel=x_label, ylabel="share of images", title=title)
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.yaxis.set_major_formatter(PERCENT)
     if len(values) > 1:
         plot.legend(loc="outside upper left", ncols=2)
     return plot
