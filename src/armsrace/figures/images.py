@@ -27,7 +27,7 @@ def _show(axes: Axes, image: Tensor, title: str = "") -> None:
 
 
 def _frame(axes: Axes, title: str = "", color: str = INK) -> None:
-    axes.set_title(title, fontsize=10, loc="center", color=color)
+    axes.set_title(title, fontsize=11, loc="center", color=color)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.grid(False)
@@ -104,8 +104,8 @@ def attack_panel(
         raise ValueError("clean, adversarial and the probabilities must have the same length")
     changes = (adversarial - clean).detach().cpu()
     reach = reach or float(changes.abs().max()) or 1.0
-    plot = new_plot(6.4, 1.5 * len(clean) + 1.05)
-    grid = plot.subplots(len(clean), 4, squeeze=False, sharex="col", width_ratios=(1, 1, 1, 1.35))
+    plot = new_plot(5.6, 1.5 * len(clean) + 1.1)
+    grid = plot.subplots(len(clean), 4, squeeze=False, sharex="col", width_ratios=(1, 1, 1, 1.3))
     for row, axes in enumerate(grid):
         before, after = clean_probabilities[row], adversarial_probabilities[row]
         _show(axes[0], clean[row], _verdict(before))
@@ -114,15 +114,15 @@ def attack_panel(
         _show(axes[2], adversarial[row], _verdict(after))
         _bars(axes[3], {"original": before, "adversarial": after})
         axes[3].tick_params(labelsize=9)
-    grid[-1, 3].set_xlabel("class", fontsize=10)
+    grid[-1, 3].set_xlabel("class", fontsize=11)
     headings = ("original", "perturbation", "adversarial", "confidence")
     for axes, heading in zip(grid[0], headings, strict=True):
         below = axes.get_title()
-        axes.set_title(f"{heading}\n{below}" if below else heading, fontsize=10, loc="center")
+        axes.set_title(f"{heading}\n{below}" if below else heading, fontsize=11, loc="center")
     scale = ScalarMappable(Normalize(-reach, reach), DIVERGING)
     bar = plot.colorbar(scale, ax=grid, location="bottom", fraction=0.025, aspect=45)
     bar.set_ticks([-reach, 0, reach], labels=[f"−{reach:.2g}", "0", f"+{reach:.2g}"])
-    bar.set_label("change of a pixel (pixels run from 0 to 1)", fontsize=10)
+    bar.set_label("change of a pixel (pixels run from 0 to 1)", fontsize=11)
     bar.outline.set_visible(False)
     plot.legend(*grid[0, 3].get_legend_handles_labels(), loc="outside upper right", ncols=2)
     return plot
