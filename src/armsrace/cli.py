@@ -69,7 +69,7 @@ def build(
     force: Annotated[bool, typer.Option(help="Execute what has not changed too.")] = False,
 ) -> None:
     """Execute the chapters that changed and build the site."""
-    from armsrace.publishing.engine import ChapterError
+    from armsrace.publishing.layout import ChapterError
     from armsrace.publishing.pages import BookError
     from armsrace.publishing.site import build as build_site
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -15,8 +16,7 @@ from typer.testing import CliRunner
 
 from armsrace import cli
 from armsrace.publishing import site
-from armsrace.publishing.engine import ChapterError
-from armsrace.publishing.layout import Layout, notebooks
+from armsrace.publishing.layout import ChapterError, Layout, notebooks
 from armsrace.publishing.measured import collect
 from armsrace.publishing.notebooks import Record, execute_chapters, has_outputs
 
@@ -25,12 +25,26 @@ def execute(project: Path, profile: str = "reader", **options: object) -> list[R
     return execute_chapters(notebooks(project), Layout(profile, project), **options)
 
 
+def is_running(process: int, seconds: float = 20) -> bool:
+    """Whether a process still runs after it had some time to notice that it should end."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return False
+        time.sleep(0.2)
+    return True
+
+
 def outputs(path: Path) -> list[str]:
     cells = [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
     return [output.text for cell in cells for output in cell.outputs]
 
 
-def test_chapter_is_executed_once_and_its_outputs_kept(project: Path) -> None:
+def test_chapter_is_executed_once_and_its_outputs_kept(
+    project: Path, processes: None
+) -> None:
     (record,) = execute(project)
     assert execute(project) == [record]
     assert runs(project) == ["reader"]
@@ -79,7 +93,9 @@ def test_chapter_without_parameters_is_refused(project: Path) -> None:
         execute(project)
 
 
-def test_failing_cell_is_named_and_the_other_chapters_go_on(project: Path) -> None:
+def test_failing_cell_is_named_and_the_other_chapters_go_on(
+    project: Path, processes: None
+) -> None:
     failing = chapter("x = 1", 'raise RuntimeError("no luck")')
     (project / "chapters/02_two.md").write_text(failing)
     toc = project / "_toc.yml"
@@ -134,7 +150,11 @@ def test_paper_measurements_are_added_to_those_of_the_repository(project: Path) 
 
 
 def test_killed_build_leaves_nothing_half_written(project: Path) -> None:
-    waiting = 'open("../started", "w").close()\nimport time\ntime.sleep(60)'
+    waiting = (
+        "import os, time\nfrom pathlib import Path\n"
+        'Path("../part").write_text(str(os.getpid()))\nPath("../part").rename("../started")\n'
+        "time.sleep(60)"
+    )
     (project / "chapters/01_one.md").write_text(chapter(waiting))
     program = (
         "from pathlib import Path; from armsrace import datasets;"
@@ -148,11 +168,19 @@ def test_killed_build_leaves_nothing_half_written(project: Path) -> None:
             time.sleep(0.1)
         build.send_signal(signal.SIGKILL)
     assert build.returncode == -signal.SIGKILL
+    assert not is_running(int((project / "started").read_text()))
     assert list((project / "_build").rglob("*.ipynb")) == []
     assert list((project / "_build").rglob("*.json")) == []
     (project / "chapters/01_one.md").write_text(chapter(COUNTING))
     execute(project)
     assert runs(project) == ["reader"]
+
+
+def test_chapter_edited_while_it_runs_is_refused(project: Path) -> None:
+    text = chapter('from pathlib import Path\nPath("01_one.md").open("a").write("More.")')
+    (project / "chapters/01_one.md").write_text(text)
+    with pytest.raises(ChapterError, match=r"01_one.md: changed while it was executed"):
+        execute(project)
 
 
 def test_outputs_are_found_by_the_notebook_as_jupyter_book_reads_it(project: Path) -> None:

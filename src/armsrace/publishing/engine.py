@@ -1,28 +1,28 @@
-"""Papermill with a word after each cell, and an error that says where it happened."""
+"""Papermill with a word at each cell and an error that says where; run as a process by workers."""
 
 from __future__ import annotations
 
 import copy
+import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import jupytext
 import papermill
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 from papermill.engines import NBClientEngine, papermill_engines
+from traitlets.config import Config
 
-from armsrace.publishing.layout import Layout, Notebook
+from armsrace.publishing.layout import ChapterError, Layout, Notebook
 
 OnCell = Callable[[int, int], None]
 CELL_SECONDS = {"reader": 600, "smoke": 120, "paper": None}
-
-
-class ChapterError(Exception):
-    """A cell of a chapter failed; the message names chapter, cell and error."""
 
 
 class ReportingEngine(NBClientEngine):
@@ -64,12 +64,12 @@ def execute(notebook: Notebook, fresh: NotebookNode, layout: Layout, on_cell: On
         on_cell(number, cells)
 
     try:
-        with kernel_environment():
+        with TemporaryDirectory(prefix="ar-") as sockets:
             papermill.execute_notebook(
                 copy.deepcopy(fresh), part, parameters(notebook, fresh, layout.profile),
                 engine_name="armsrace", kernel_name="python3", cwd=notebook.path.parent,
                 request_save_on_cell_execute=False, progress_bar=False, on_cell=count,
-                execution_timeout=CELL_SECONDS[layout.profile],
+                execution_timeout=CELL_SECONDS[layout.profile], config=transport(sockets),
                 extra_arguments=["--Application.log_level=CRITICAL"],
             )  # fmt: skip
         part.replace(done)
@@ -94,6 +94,12 @@ def parameters(notebook: Notebook, fresh: NotebookNode, profile: str) -> dict[st
     return {"profile": profile} if tagged and profile != "reader" else {}
 
 
+def transport(folder: str) -> Config:
+    """How to talk to the kernel: kernels that start at once take each other's ports, not files."""
+    sockets = {"transport": "ipc", "ip": str(Path(folder) / "kernel")}
+    return Config({} if os.name == "nt" else {"KernelManager": sockets})
+
+
 def place(notebook: Notebook, source: str, number: int) -> str:
     """Chapter, cell and line, as an editor understands them."""
     before, found, _ = notebook.path.read_text(encoding="utf-8").partition(source.strip())
@@ -101,20 +107,26 @@ def place(notebook: Notebook, source: str, number: int) -> str:
     return f"{notebook.label}{line}, cell {number}"
 
 
-@contextmanager
-def kernel_environment() -> Iterator[None]:
-    """The environment variables that a build's kernels see; the caller's are put back.
+def main() -> None:
+    """Execute the notebook that the arguments name and tell how it goes, a line of JSON a cell."""
+    root, profile, path = sys.argv[1:]
 
-    A kernel called python3 that the user installed elsewhere must not be taken, and a relative
-    data folder must not be looked for from the chapter's folder.
-    """
-    ours = {"ARMSRACE_BUILD": "1", "JUPYTER_PATH": str(Path(sys.prefix) / "share" / "jupyter")}
-    if data := os.environ.get("ARMSRACE_DATA"):
-        ours["ARMSRACE_DATA"] = str(Path(data).resolve())
-    before = {name: os.environ.get(name) for name in ours}
-    os.environ.update(ours)
+    def tell(**message: object) -> None:
+        print(json.dumps(message), flush=True)
+
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    notebook, layout = Notebook(Path(path), Path(root)), Layout(profile, Path(root))
     try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+        execute(notebook, jupytext.read(path), layout, lambda at, of: tell(cell=at, cells=of))
+    except ChapterError as error:
+        tell(error=str(error))
+
+
+def _end_with_parent() -> None:
+    """End this process when its input ends, which it does when the build was killed."""
+    sys.stdin.read()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -15,6 +15,10 @@ from armsrace.resources import CLONE
 Profile = Literal["reader", "paper", "smoke"]
 
 
+class ChapterError(Exception):
+    """A chapter cannot be executed; the message names chapter, cell and error."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """The folders of one profile's build; profiles share none but the launch notebooks'."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -16,14 +15,13 @@ from jupyter_cache import get_cache
 from jupyter_cache.cache.main import CacheBundleIn, JupyterCacheBase
 from nbformat import NotebookNode
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from armsrace import datasets
 from armsrace.ledger.measurements import device_name
-from armsrace.publishing.engine import ChapterError, execute
 from armsrace.publishing.grafting import graft, write
 from armsrace.publishing.keys import digest_files, library_key
-from armsrace.publishing.layout import Layout, Notebook
+from armsrace.publishing.layout import ChapterError, Layout, Notebook
+from armsrace.publishing.workers import outcomes
 from armsrace.resources import replacing
 
 
@@ -62,17 +60,28 @@ def execute_chapters(
     """
     console = console or Console()
     key = library_key(layout.root, layout.profile) + digest_files(depends, layout.root)
-    records, problems = [], []
-    for chapter in chapters:
-        try:
-            record = None if force else cached(chapter, layout, key)
-            records.append(record or _execute(chapter, layout, key, console))
-        except ChapterError as error:
+    records = {}
+    for page in chapters:
+        if not force and (record := cached(page, layout, key)):
+            records[page] = record
+    stale = [page for page in chapters if page not in records]
+    texts = {page: page.path.read_text(encoding="utf-8") for page in stale}
+    for page in stale:
+        _record_path(page, layout).unlink(missing_ok=True)
+    problems = []
+    for outcome in outcomes(stale, layout, console):
+        page, error = outcome.chapter, outcome.error
+        if not error and page.path.read_text(encoding="utf-8") != texts[page]:
+            error = f"{page.label}: changed while it was executed, build again"
+        if error:
             console.print(f"FAILED {error}", style="bold red", soft_wrap=True, markup=False)
-            problems.append(str(error))
+            problems.append(error)
+            continue
+        records[page] = _store(page, layout, key, outcome.seconds)
+        console.print(f"executed {page.label} in {outcome.seconds:.1f} s", highlight=False)
     if problems:
         raise ChapterError("\n".join(problems))
-    return records
+    return [records[page] for page in chapters]
 
 
 def cached(chapter: Notebook, layout: Layout, key: str) -> Record | None:
@@ -96,18 +105,10 @@ def has_outputs(chapter: Notebook, layout: Layout) -> bool:
     return done.is_file()
 
 
-def _execute(chapter: Notebook, layout: Layout, key: str, console: Console) -> Record:
-    record_path = _record_path(chapter, layout)
-    record_path.unlink(missing_ok=True)
-    fresh = jupytext.read(chapter.path)
-    began = time.monotonic()
-    with _progress(console) as bars:
-        bar = bars.add_task(chapter.label, total=len(fresh.cells))
-        done = execute(
-            chapter, fresh, layout, lambda at, cells: bars.update(bar, completed=at, total=cells)
-        )
-    seconds = time.monotonic() - began
-    executed = nbformat.read(done, 4)
+def _store(chapter: Notebook, layout: Layout, key: str, seconds: float) -> Record:
+    """Put an execution where Jupyter Book finds it; the record, vouching for it, comes last."""
+    done = layout.notebooks / f"{chapter.name}.ipynb"
+    fresh, executed = jupytext.read(chapter.path), nbformat.read(done, 4)
     bundle = CacheBundleIn(graft(fresh, executed, injected=False), chapter.label)
     bundle.data["execution_seconds"] = seconds
     _cache(layout).cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
@@ -117,17 +118,9 @@ def _execute(chapter: Notebook, layout: Layout, key: str, console: Console) -> R
         date=datetime.now(UTC).date().isoformat(), device=device_name(),
         data=datasets.describe("mnist").partition(", from ")[0],
     )  # fmt: skip
-    with replacing(record_path) as temporary:
+    with replacing(_record_path(chapter, layout)) as temporary:
         temporary.write_text(json.dumps(asdict(record), indent=2), encoding="utf-8")
-    console.print(f"executed {chapter.label} in {seconds:.1f} s", highlight=False)
     return record
-
-
-def _progress(console: Console) -> Progress:
-    """A bar that counts cells; a log, which cannot redraw a line, is spared it."""
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
-    still = not console.is_terminal
-    return Progress(*columns, TimeElapsedColumn(), console=console, transient=True, disable=still)
 
 
 def _key(fresh: NotebookNode, layout: Layout, key: str) -> str:

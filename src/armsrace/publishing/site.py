@@ -39,12 +39,14 @@ def build(
     layout = Layout(profile, root)
     pages = notebooks(root)
     chapters = [page for page in pages if page.is_chapter]
+    # What stands after the last chapter reports what the chapters measured.
+    end = pages.index(chapters[-1]) + 1
     chosen = _choose(chapters, chapter)
-    execute_chapters(chosen, layout, force=force, console=console)
+    first = [page for page in pages[:end] if page in chosen or not page.is_chapter]
+    execute_chapters(first, layout, force=force, console=console)
     ran = [page for page in chapters if has_outputs(page, layout)]
     measured = collect([page.name for page in ran], layout)
-    reports = [page for page in pages if not page.is_chapter]
-    execute_chapters(reports, layout, force=force, depends=[measured], console=console)
+    execute_chapters(pages[end:], layout, force=force, depends=[measured], console=console)
     launch.write_all(pages, layout)
     _vendor(layout, offline, console)
     absent = [page.label for page in chapters if page not in ran]

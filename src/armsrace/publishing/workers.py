@@ -1,0 +1,90 @@
+"""Execute several notebooks at once, a process each, and show how far each has come."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from armsrace.publishing.layout import Layout, Notebook
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an execution ended: error is empty where all cells did well."""
+
+    chapter: Notebook
+    seconds: float
+    error: str
+
+
+def outcomes(chapters: Sequence[Notebook], layout: Layout, console: Console) -> Iterator[Outcome]:
+    """Execute the notebooks, one a core, and yield each one's outcome as it ends.
+
+    The paper profile is for a GPU, which chapters would only fight for: it takes one at a time.
+    """
+    cores = os.cpu_count() or 1
+    workers = 1 if layout.profile == "paper" else max(1, min(cores, len(chapters)))
+    environment = _environment(max(1, cores // workers))
+    with ThreadPoolExecutor(workers) as pool, _progress(console) as bars:
+        futures = []
+        for chapter in chapters:
+            bar = bars.add_task(chapter.label, total=None)
+            futures.append(pool.submit(_run, chapter, layout, environment, _mover(bars, bar)))
+        for future in as_completed(futures):
+            yield future.result()
+
+
+def _run(
+    chapter: Notebook, layout: Layout, environment: dict[str, str], move: Callable[..., None]
+) -> Outcome:
+    began = time.monotonic()
+    program = [sys.executable, "-m", "armsrace.publishing.engine"]
+    arguments = [str(layout.root), layout.profile, str(chapter.path)]
+    error = ""
+    with subprocess.Popen(
+        [*program, *arguments], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None  # since stdout is a pipe
+        for line in process.stdout:
+            # A kernel may write to the same pipe before it has redirected its own output.
+            message = json.loads(line) if line.startswith("{") else {}
+            error = message.get("error", error)
+            if "cell" in message:
+                move(completed=message["cell"], total=message["cells"])
+    if process.returncode != 0 and not error:
+        error = f"{chapter.label}: its process ended with {process.returncode}"
+    return Outcome(chapter, time.monotonic() - began, error)
+
+
+def _environment(threads: int) -> dict[str, str]:
+    """The environment variables that kernels see.
+
+    A kernel called python3 that the user installed elsewhere must not be taken, and a relative
+    data folder must not be looked for from the chapter's folder.
+    """
+    ours = {"ARMSRACE_BUILD": "1", "JUPYTER_PATH": str(Path(sys.prefix) / "share" / "jupyter")}
+    if data := os.environ.get("ARMSRACE_DATA"):
+        ours["ARMSRACE_DATA"] = str(Path(data).resolve())
+    return {"OMP_NUM_THREADS": str(threads)} | os.environ | ours
+
+
+def _mover(bars: Progress, bar: int) -> Callable[..., None]:
+    return lambda **progress: bars.update(bar, **progress)  # type: ignore[arg-type]
+
+
+def _progress(console: Console) -> Progress:
+    """A bar a chapter; a log, which cannot redraw a line, is spared them."""
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    still = not console.is_terminal
+    return Progress(*columns, TimeElapsedColumn(), console=console, transient=True, disable=still)
