@@ -2,65 +2,18 @@
 
 from __future__ import annotations
 
-import copy
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
 
 from armsrace.attacks.norms import distances
-from armsrace.contracts import AttackResult, Bounds
+from armsrace.contracts import Bounds
 
+from .cases import Case, Counting, Shifted
 from .specs import AttackSpec
+from .traces import leaves_no_trace
 
 SHIFTED = Bounds(-0.5, 0.5)
-
-
-@dataclass(frozen=True)
-class Case:
-    """One attack to run: a network, images, labels, targets or None, part of a budget, a seed."""
-
-    model: nn.Module
-    images: Tensor
-    labels: Tensor
-    targets: Tensor | None = None
-    scale: float = 1.0
-    seed: int = 0
-
-    def run(self, spec: AttackSpec) -> AttackResult:
-        """The attack on the case."""
-        return spec.run(
-            self.model, self.images, self.labels, scale=self.scale, seed=self.seed,
-            targets=self.targets,
-        )  # fmt: skip
-
-    def part(self, order: list[int]) -> Case:
-        """The images of the case at these places."""
-        targets = None if self.targets is None else self.targets[order]
-        return replace(self, images=self.images[order], labels=self.labels[order], targets=targets)
-
-    def double(self) -> Case:
-        """The same in float64."""
-        return replace(self, model=copy.deepcopy(self.model).double(), images=self.images.double())
-
-
-class Counting(nn.Module):
-    """A model that counts the images that went forward and backward through it."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model, self.forwards, self.backwards = model, 0, 0
-
-    def forward(self, images: Tensor) -> Tensor:
-        self.forwards += len(images)
-        logits = self.model(images)
-        if logits.requires_grad:
-            logits.register_hook(self._backward)
-        return logits
-
-    def _backward(self, gradient: Tensor) -> None:
-        self.backwards += len(gradient)
 
 
 def keeps_budget(spec: AttackSpec, case: Case) -> None:
@@ -118,27 +71,6 @@ def ignores_batch_mates(spec: AttackSpec, case: Case) -> None:
         assert alone.gradients[0] == together.gradients[place], "gradients depend on the batch"
 
 
-def leaves_no_trace(spec: AttackSpec, case: Case) -> None:
-    """Images, labels, the model in whole, generators and modes are as before, also in no_grad."""
-    contexts = (torch.enable_grad, torch.no_grad, torch.inference_mode)
-    for context in contexts:
-        case = replace(case, model=_marked(case.model, case.seed))
-        images, labels = case.images.clone(), case.labels.clone()
-        posed = replace(case, images=images.requires_grad_(), labels=labels)
-        before = _trace(posed.model)
-        with context():
-            result = posed.run(spec)
-            _check_context(context())
-        after = _trace(posed.model)
-        assert before.keys() == after.keys(), "the model has other parts"
-        for name, value in before.items():
-            assert torch.equal(value, after[name]), f"{name} changed"
-        assert torch.equal(images, case.images) and torch.equal(labels, case.labels), "input edited"
-        assert images.requires_grad and images.grad is None, "input's gradient touched"
-        assert not result.images.requires_grad, "the result hangs on a graph"
-        assert result.images.data_ptr() != images.data_ptr(), "the result is the input"
-
-
 def reports_success(spec: AttackSpec, case: Case) -> None:
     """Success is what predicting the returned images again says."""
     result = case.run(spec)
@@ -166,7 +98,7 @@ def counts_passes(spec: AttackSpec, case: Case) -> None:
 def follows_the_box(spec: AttackSpec, case: Case) -> None:
     """The problem shifted to [-0.5, 0.5] has the shifted images for a solution."""
     case = case.double()
-    shifted = _Shifted(case.model).eval()
+    shifted = Shifted(case.model).eval()
     moved = spec.run(
         shifted, case.images - 0.5, case.labels, scale=case.scale, seed=case.seed,
         targets=case.targets, bounds=SHIFTED,
@@ -211,46 +143,3 @@ PROPERTIES = (
     keeps_budget, keeps_box, repeats, heeds_its_seed, ignores_batch_mates, leaves_no_trace,
     reports_success, counts_passes, follows_the_box, takes_any_callable, does_nothing_for_nothing,
 )  # fmt: skip
-
-
-class _Shifted(nn.Module):
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.model(images + 0.5)
-
-
-def _marked(model: nn.Module, seed: int) -> nn.Module:
-    """A copy with gradients, frozen parameters and mixed modes that an attack could disturb."""
-    model = copy.deepcopy(model)
-    generator = torch.Generator().manual_seed(seed)
-    for parameter in model.parameters():
-        parameter.grad = torch.randn(parameter.shape, generator=generator)
-        parameter.requires_grad = bool(torch.rand((), generator=generator) < 0.5)
-    for part in model.modules():
-        part.training = bool(torch.rand((), generator=generator) < 0.5)
-    return model
-
-
-def _trace(model: nn.Module) -> dict[str, Tensor]:
-    trace = {f"state {name}": value.clone() for name, value in model.state_dict().items()}
-    for name, parameter in model.named_parameters():
-        trace[f"gradient of {name}"] = _copied(parameter.grad)
-        trace[f"requires_grad of {name}"] = torch.tensor(parameter.requires_grad)
-    for name, part in model.named_modules():
-        trace[f"mode of {name or 'the model'}"] = torch.tensor(part.training)
-    return trace | {"the global generator": torch.get_rng_state()}
-
-
-def _copied(gradient: Tensor | None) -> Tensor:
-    assert gradient is not None, "a parameter's gradient was removed"
-    return gradient.clone()
-
-
-def _check_context(context: AbstractContextManager[None]) -> None:
-    now = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
-    with context:
-        expected = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
-    assert now == expected, "grad mode changed"

@@ -133,11 +133,11 @@ def test_distances_count_pixels_not_channels() -> None:
     image = torch.zeros(2, 3, 2, 2)
     image[0, :, 0, 0] = torch.tensor([0.3, -0.4, 0.0])
     image[0, 2, 1, 1] = 1.2
-    expected = {"linf": 1.2, "l2": 1.3, "l1": 1.9, "l0": 2.0}
+    expected: dict[Norm, float] = {"linf": 1.2, "l2": 1.3, "l1": 1.9, "l0": 2.0}
     for norm, size in expected.items():
         assert distances(image, norm).tolist() == pytest.approx([size, 0.0])
 
 
 def test_unknown_norm_is_named() -> None:
     with pytest.raises(ValueError, match="norm must be one of linf, l2, l1, l0, got 'l3'"):
-        distances(torch.zeros(1, 1, 2, 2), "l3")
+        distances(torch.zeros(1, 1, 2, 2), "l3")  # type: ignore[arg-type]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -65,7 +67,7 @@ def test_an_image_already_wrong_counts_as_fooled(trained: nn.Module, digits: Dig
 
 def test_the_margin_is_climbed_where_asked(trained: nn.Module, digits: Digits) -> None:
     images, labels = digits[0][:100], digits[1][:100]
-    options = {"epsilon": 0.05, "steps": 10, "random_start": False}
+    options: dict[str, Any] = {"epsilon": 0.05, "steps": 10, "random_start": False}
     by_margin = attacks.pgd(trained, images, labels, loss=margin, **options)
     by_entropy = attacks.pgd(trained, images, labels, **options)
     with torch.no_grad():

@@ -1,27 +1,24 @@
-"""Print-and-photograph transformations: against references, differentiable, and eq. 1 by hand."""
+"""Print-and-photograph transformations: against references, and differentiable."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from io import BytesIO
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from scipy.ndimage import gaussian_filter
-from torch import Tensor, nn
+from torch import Tensor
 
 from armsrace.attacks import physical
 from armsrace.attacks.physical import Parameter
 
-Digits = tuple[Tensor, Tensor]
 Transform = Callable[[Tensor], Tensor]
 
 
-def _generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def _generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
 
 
 TRANSFORMS: dict[str, Transform] = {
@@ -36,40 +33,8 @@ TRANSFORMS: dict[str, Transform] = {
 
 
 @pytest.fixture
-def images(digits: Digits) -> Tensor:
+def images(digits: tuple[Tensor, Tensor]) -> Tensor:
     return digits[0][:20].double()
-
-
-def _pillow(image: np.ndarray, quality: int) -> np.ndarray:
-    file = BytesIO()
-    Image.fromarray(image).save(file, "JPEG", quality=quality, subsampling=0)
-    return np.asarray(Image.open(file)).astype(float) / 255
-
-
-@pytest.mark.parametrize("quality", [1, 10, 25, 49, 50, 75, 90, 100])
-def test_jpeg_is_pillows(quality: int, images: Tensor) -> None:
-    levels = (images[:, 0] * 255).round().byte().numpy()
-    expected = np.stack([_pillow(image, quality) for image in levels])
-    ours = physical.jpeg(images, quality)[:, 0].numpy()
-    # libjpeg's integer transform and ours round now and then to neighbouring coefficients.
-    assert np.abs(ours - expected).mean() < 0.3 / 255
-    assert quality > 90 or np.abs(ours - levels / 255).mean() > 1 / 255, "nothing was lost"
-
-
-@pytest.mark.parametrize("quality", [25, 75, 95])
-def test_colour_jpeg_is_pillows(quality: int, images: Tensor) -> None:
-    colours = torch.cat([images[:6], images[6:12], images[12:18]], dim=1)
-    levels = (colours * 255).round().byte().permute(0, 2, 3, 1).numpy()
-    expected = np.stack([_pillow(image, quality) for image in levels])
-    ours = physical.jpeg(colours, quality).permute(0, 2, 3, 1).numpy()
-    assert np.abs(ours - expected).mean() < 0.7 / 255
-
-
-def test_jpeg_pads_any_size(images: Tensor) -> None:
-    odd = images[:, :, 3:20, 2:25]
-    levels = (odd[:, 0] * 255).round().byte().numpy()
-    expected = np.stack([_pillow(np.ascontiguousarray(image), 75) for image in levels])
-    assert np.abs(physical.jpeg(odd, 75)[:, 0].numpy() - expected).mean() < 0.3 / 255
 
 
 def test_blur_is_scipys_inside(images: Tensor) -> None:
@@ -90,11 +55,10 @@ def test_nothing_asked_nothing_done(images: Tensor) -> None:
 
 def test_brightness_and_contrast_by_hand() -> None:
     image = torch.tensor([0.2, 0.4, 0.6, 1.0]).double().view(1, 1, 2, 2)
-    brighter = physical.brightness(image, 0.3).flatten().tolist()
-    assert brighter == pytest.approx([0.5, 0.7, 0.9, 1.0])
-    # The mean is 0.55.
-    stronger = physical.contrast(image, 2.0).flatten().tolist()
-    assert stronger == pytest.approx([0.0, 0.25, 0.65, 1.0])
+    brighter = physical.brightness(image, 0.3)
+    assert brighter.flatten().tolist() == pytest.approx([0.5, 0.7, 0.9, 1.0])
+    stronger = physical.contrast(image, 2.0)  # The mean is 0.55.
+    assert stronger.flatten().tolist() == pytest.approx([0.0, 0.25, 0.65, 1.0])
 
 
 def test_affine_turns_anticlockwise_enlarges_and_moves(images: Tensor) -> None:
@@ -102,10 +66,9 @@ def test_affine_turns_anticlockwise_enlarges_and_moves(images: Tensor) -> None:
     torch.testing.assert_close(turned, torch.rot90(images, 1, (2, 3)), rtol=0, atol=1e-9)
     moved = physical.affine(images, 0, 1, (2, -1))
     torch.testing.assert_close(moved[:, :, :-1, 2:], images[:, :, 1:, :-2], rtol=0, atol=1e-9)
-    assert moved[:, :, :, :2].abs().max() < 1e-9, "black comes in from outside"
-    oblong = torch.rand(1, 1, 4, 10, generator=_generator(), dtype=torch.float64)
-    half = physical.affine(oblong, 180, 1, (0, 0))
-    torch.testing.assert_close(half, oblong.flip(2, 3), rtol=0, atol=1e-9)
+    assert moved[..., :2].abs().max() < 1e-9, "black comes in from outside"
+    half = physical.affine(images[:, :, 2:12], 180, 1, (0, 0))
+    torch.testing.assert_close(half, images[:, :, 2:12].flip(2, 3), rtol=0, atol=1e-9)
     square = torch.zeros(1, 1, 8, 16).double()
     square[..., 3:5, 7:9] = 1
     twice = physical.affine(square, 0, 2, (0, 0))
@@ -132,8 +95,8 @@ def test_each_image_has_its_own_parameter(images: Tensor) -> None:
     for function in functions:
         together = function(images, values)
         for place in (0, 7, 19):
-            alone = function(images[place : place + 1], float(values[place]))
-            torch.testing.assert_close(together[place], alone[0], rtol=0, atol=1e-12)
+            alone = function(images[[place]], float(values[place]))[0]
+            torch.testing.assert_close(together[place], alone, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)
@@ -159,70 +122,6 @@ def test_gradient_is_right(name: str) -> None:
     small = torch.rand(2, 1, 4, 5, generator=_generator(), dtype=torch.float64)
     inside = (0.3 + 0.4 * small).requires_grad_()
     assert torch.autograd.gradcheck(TRANSFORMS[name], inside)
-
-
-def test_jpeg_passes_the_gradient_straight_through(images: Tensor) -> None:
-    """Rounding counts as the identity, and between two inverse transforms nothing else is left."""
-    given = (0.3 + 0.4 * images).requires_grad_()
-    weights = torch.randn(given.shape, generator=_generator(), dtype=torch.float64)
-    (gradient,) = torch.autograd.grad((weights * physical.jpeg(given, 90)).sum(), given)
-    inner = (slice(None), slice(None), slice(0, 24), slice(0, 24))
-    torch.testing.assert_close(gradient[inner], weights[inner], rtol=0, atol=1e-9)
-
-
-def test_camera_repeats_by_seed_and_ignores_batch_mates(images: Tensor) -> None:
-    together = physical.camera(images, _generator(3))
-    assert torch.equal(together, physical.camera(images, _generator(3)))
-    assert (together - physical.camera(images, _generator(4))).abs().mean() > 1e-3
-    for place in (0, 11):
-        alone = physical.camera(images[place : place + 1], _generator(3))
-        torch.testing.assert_close(alone[0], together[place], rtol=0, atol=1e-9)
-
-
-def test_camera_gets_worse_with_strength(images: Tensor) -> None:
-    lost = [
-        float((physical.camera(images, _generator(), strength) - images).abs().mean())
-        for strength in (0.0, 0.5, 1.0, 3.0)
-    ]
-    assert lost == sorted(lost) and 0 < lost[0] < 0.01 and lost[3] > 2 * lost[1]
-
-
-def test_camera_leaves_most_digits_legible(trained: nn.Module, digits: Digits) -> None:
-    with torch.no_grad():
-        seen = trained(physical.camera(digits[0], _generator())).argmax(dim=1)
-    assert (seen == digits[1]).double().mean() > 0.75
-
-
-class _Brightness(nn.Module):
-    """Class 1 where the only pixel is above a half, else class 0."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        value = images.flatten(1)[:, :1]
-        return torch.cat([0 * value, 10 * (value - 0.5)], dim=1)
-
-
-def test_destruction_rate_by_hand() -> None:
-    """Five images of class 0; pixels say what is predicted before, after attack, after photo."""
-    clean = torch.tensor([0.1, 0.1, 0.1, 0.9, 0.1]).view(5, 1, 1, 1)
-    attacked = torch.tensor([0.6, 0.7, 0.9, 0.9, 0.2]).view(5, 1, 1, 1)
-    labels = torch.zeros(5, dtype=torch.int64)
-    # Counted: the first three. Darkened by 0.25 the first two are class 0 again.
-    rate = physical.destruction_rate(
-        _Brightness(), clean, attacked, labels, lambda images: images - 0.25 * (images > 0.3)
-    )
-    assert rate == pytest.approx(2 / 3)
-    assert physical.destruction_rate(_Brightness(), clean, attacked, labels, torch.clone) == 0.0
-    none = lambda images: torch.zeros_like(images)  # noqa: E731
-    assert physical.destruction_rate(_Brightness(), clean, attacked, labels, none) == 1.0
-
-
-def test_destruction_rate_is_undefined_without_adversarials() -> None:
-    clean, labels = torch.full((2, 1, 1, 1), 0.1), torch.zeros(2, dtype=torch.int64)
-    rule = "adversarials must fool the model on an image it classifies right"
-    with pytest.raises(ValueError, match=rule):
-        physical.destruction_rate(_Brightness(), clean, clean, labels, torch.clone)
-    with pytest.raises(ValueError, match=re.escape("adversarials must have shape (2, 1, 1, 1)")):
-        physical.destruction_rate(_Brightness(), clean, clean[:1], labels, torch.clone)
 
 
 @pytest.mark.parametrize(

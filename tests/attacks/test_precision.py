@@ -10,7 +10,7 @@ from armsrace import attacks
 from armsrace.attacks.margins import cross_entropy
 from armsrace.contracts import Bounds
 
-from .properties import Case
+from .cases import Case
 from .specs import SPECS, AttackSpec
 
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from armsrace import attacks
 
-from .properties import PROPERTIES, Case, fools
+from .cases import Case
+from .properties import PROPERTIES, fools
 from .specs import SPECS, AttackSpec
 
 

@@ -68,9 +68,8 @@ def affine(
     moved = torch.stack([right, down], dim=1)[:, :, None]
     linear = inverse * halves / halves[:, None]
     origin = -(inverse @ moved) / halves[:, None]
-    grid = functional.affine_grid(
-        torch.cat([linear, origin], dim=2), list(images.shape), align_corners=False
-    )
+    theta = torch.cat([linear, origin], dim=2)
+    grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
     return UNIT.clip(functional.grid_sample(images, grid, align_corners=False))
 
 
@@ -91,8 +90,7 @@ def camera(images: Tensor, generator: torch.Generator, strength: float = 1.0) ->
     def around(limit: float) -> Tensor:
         return 2 * up_to(limit) - strength * limit
 
-    height, width = images.shape[2:]
-    shift = around(0.04 * width), around(0.04 * height)
+    shift = around(0.04 * images.shape[3]), around(0.04 * images.shape[2])
     photograph = affine(images, around(5), (1 + around(0.05)).clamp_min(0.1), shift)
     photograph = blur(photograph, up_to(0.8))
     photograph = contrast(photograph, (1 + around(0.3)).clamp_min(0))

@@ -1,0 +1,117 @@
+"""An honest attack, and ways of breaking it that each leave every other property whole."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from armsrace.attacks.problem import posed
+from armsrace.contracts import UNIT, AttackResult, Bounds, Model
+
+
+def honest(
+    model: Model, images: Tensor, labels: Tensor, *, epsilon: float, bounds: Bounds = UNIT
+) -> AttackResult:
+    """FGSM without a fault: no property objects."""
+    with posed(model, images, labels, None, bounds) as problem:
+        gradient, _ = problem.ascent(problem.images)
+        return problem.finish(bounds.clip(problem.images + epsilon * gradient.sign()), 1, 1)
+
+
+def idle(model: Model, images: Tensor, labels: Tensor, *, epsilon: float) -> AttackResult:
+    return honest(model, images, labels, epsilon=0.0)
+
+
+def boastful(model: Model, images: Tensor, labels: Tensor, *, epsilon: float) -> AttackResult:
+    result = honest(model, images, labels, epsilon=0.0)
+    return replace(result, success=torch.ones_like(result.success))
+
+
+def spendthrift(model: Model, images: Tensor, labels: Tensor, *, epsilon: float) -> AttackResult:
+    return honest(model, images, labels, epsilon=1.01 * epsilon)
+
+
+def unclipped(model: Model, images: Tensor, labels: Tensor, *, epsilon: float) -> AttackResult:
+    with posed(model, images, labels, None, UNIT) as problem:
+        gradient, _ = problem.ascent(problem.images)
+        return problem.finish(problem.images + epsilon * gradient.sign(), 1, 1)
+
+
+def in_place(model: Model, images: Tensor, labels: Tensor, *, epsilon: float) -> AttackResult:
+    result = honest(model, images, labels, epsilon=epsilon)
+    images.data.copy_(result.images)
+    return result
+
+
+def aliasing(model: Model, images: Tensor, labels: Tensor, *, epsilon: float) -> AttackResult:
+    return replace(honest(model, images, labels, epsilon=epsilon), images=images.detach())
+
+
+def sociable(model: Model, images: Tensor, labels: Tensor, *, epsilon: float) -> AttackResult:
+    with posed(model, images, labels, None, UNIT) as problem:
+        gradient, _ = problem.ascent(problem.images)
+        step = epsilon * gradient / gradient.abs().max()
+        return problem.finish(UNIT.clip(problem.images + step), 1, 1)
+
+
+def chancy(model: Model, images: Tensor, labels: Tensor, *, epsilon: float) -> AttackResult:
+    start = UNIT.clip(images.detach() + epsilon * (torch.rand_like(images) - 0.5))
+    return honest(model, start, labels, epsilon=epsilon / 2)
+
+
+def deaf(
+    model: Model, images: Tensor, labels: Tensor, *, epsilon: float, generator: torch.Generator
+) -> AttackResult:
+    return honest(model, images, labels, epsilon=epsilon)
+
+
+def sleepy(model: nn.Module, images: Tensor, labels: Tensor, *, epsilon: float) -> AttackResult:
+    return honest(model.eval(), images, labels, epsilon=epsilon)
+
+
+def littering(model: nn.Module, images: Tensor, labels: Tensor, *, epsilon: float) -> AttackResult:
+    with posed(model, images, labels, None, UNIT) as problem:
+        functional.cross_entropy(problem.logits(problem.images), labels).backward()
+    return honest(model, images, labels, epsilon=epsilon)
+
+
+def training(model: nn.Module, images: Tensor, labels: Tensor, *, epsilon: float) -> AttackResult:
+    modes = {part: part.training for part in model.modules()}
+    model.train()(images)
+    for part, mode in modes.items():
+        part.training = mode
+    return honest(model, images, labels, epsilon=epsilon)
+
+
+def miscounting(model: Model, images: Tensor, labels: Tensor, *, epsilon: float) -> AttackResult:
+    result = honest(model, images, labels, epsilon=epsilon)
+    return replace(result, queries=result.gradients)
+
+
+def untargeted(
+    model: Model, images: Tensor, labels: Tensor, *, epsilon: float, targets: Tensor
+) -> AttackResult:
+    return honest(model, images, labels, epsilon=epsilon)
+
+
+def boxed_in(
+    model: Model, images: Tensor, labels: Tensor, *, epsilon: float, bounds: Bounds
+) -> AttackResult:
+    result = honest(model, images, labels, epsilon=epsilon, bounds=bounds)
+    return replace(result, images=UNIT.clip(result.images))
+
+
+def picky(model: Model, images: Tensor, labels: Tensor, *, epsilon: float) -> AttackResult:
+    own = isinstance(model, nn.Module)
+    return honest(model, images, labels, epsilon=epsilon if own else 0.0)
+
+
+def downhill(model: Model, images: Tensor, labels: Tensor, *, epsilon: float) -> AttackResult:
+    return honest(model, images, labels, epsilon=-epsilon)
+
+
+def restless(model: Model, images: Tensor, labels: Tensor, *, epsilon: float) -> AttackResult:
+    return honest(model, images, labels, epsilon=epsilon + 0.001)

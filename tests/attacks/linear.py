@@ -1,0 +1,48 @@
+"""Small linear models, whose worst cases are known."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import torch
+from torch import Tensor, nn
+
+from armsrace.attacks.margins import cross_entropy
+
+SHAPE = (1, 2, 4)
+PIXELS = 8
+
+
+def linear(classes: int, seed: int = 0) -> nn.Module:
+    generator = torch.Generator().manual_seed(seed)
+    layer = nn.Linear(PIXELS, classes).double()
+    layer.weight.data = torch.randn(classes, PIXELS, generator=generator, dtype=torch.float64)
+    layer.bias.data = torch.randn(classes, generator=generator, dtype=torch.float64)
+    return nn.Sequential(nn.Flatten(), layer)
+
+
+def some_images(count: int, seed: int = 1) -> Tensor:
+    """Some pixels at exactly 0 and 1, the others between."""
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.rand(count, *SHAPE, generator=generator, dtype=torch.float64)
+    return (1.6 * values - 0.3).clamp(0, 1)
+
+
+def some_labels(count: int, classes: int) -> Tensor:
+    return torch.arange(count) % classes
+
+
+def loss_of(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    with torch.no_grad():
+        return cross_entropy(model(images), labels)
+
+
+def slopes_of(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    images = images.clone().requires_grad_()
+    return torch.autograd.grad(cross_entropy(model(images), labels).sum(), images)[0]
+
+
+def corners(image: Tensor, epsilon: float) -> Tensor:
+    """All the corners (256, 1, 2, 4) of the L∞ ball cut by the box."""
+    signs = torch.tensor(list(product([-1.0, 1.0], repeat=PIXELS)), dtype=image.dtype)
+    return (image + epsilon * signs.view(-1, *SHAPE)).clamp(0, 1)
