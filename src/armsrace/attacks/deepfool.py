@@ -18,6 +18,7 @@ from armsrace.contracts import (
     Norm,
     check_at_least,
     check_choice,
+    check_count,
 )
 
 
@@ -50,7 +51,7 @@ def deepfool(
     TypeError naming the argument and the rule it breaks.
     """
     check_choice("norm", norm, ("l2", "linf"))
-    check_at_least("steps", steps, 1)
+    check_count("steps", steps)
     check_at_least("overshoot", overshoot, 0)
     with posed(model, images, labels, None, bounds) as problem:
         found = problem.images.clone()
