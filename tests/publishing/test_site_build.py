@@ -52,8 +52,9 @@ def test_site_shows_outputs_and_is_rebuilt_only_where_something_changed(book: Pa
 
 def test_warning_fails_the_build_and_is_shown(book: Path) -> None:
     (book / "chapters/01_one.md").write_text(chapter(COUNTING, prose="See [x](missing.md)."))
-    with pytest.raises(BookError, match=r"01_one.md.*missing.md"):
-        build(root=book)
+    for _ in range(2):
+        with pytest.raises(BookError, match=r"01_one.md.*missing.md"):
+            build(root=book)
 
 
 def test_one_chapter_is_built_beside_others_that_were_never_executed(book: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -40,10 +41,18 @@ def render(layout: Layout, unexecuted: Sequence[str], console: Console) -> bool:
         str(layout.root), "--config", str(config), "--path-output", str(layout.output),
     ]  # fmt: skip
     strict = [] if unexecuted else ["-W", "--keep-going"]
+    pages = layout.html.parent / ".doctrees"
+    renewed = pages.is_dir()
     log, code = _run([*command, *strict], layout.root, console)
+    if code != 0 and renewed:
+        # The warning may be about what a page said before it changed: start from nothing.
+        shutil.rmtree(pages)
+        log, code = _run([*command, *strict], layout.root, console)
     with replacing(layout.records / "site.log") as temporary:
         temporary.write_text(log, encoding="utf-8")
     if code != 0:
+        # Sphinx keeps what it has read, and would not warn of it a second time.
+        shutil.rmtree(pages, ignore_errors=True)
         raise BookError(f"Jupyter Book failed:\n{_complaints(log)}")
     if EXECUTES in log:
         raise BookError("Jupyter Book executed a notebook that should have come from the cache")
