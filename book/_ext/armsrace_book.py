@@ -6,6 +6,7 @@ offers it to be run. `armsrace build` leaves those facts in `_build/records/`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -67,9 +68,11 @@ def use_packed_scripts(app: Sphinx, config: Any) -> None:
 
 
 def outdated(app: Sphinx, env: Any, added: set, changed: set, removed: set) -> list[str]:
-    """Pages whose outputs changed while their text did not: Sphinx itself compares the text."""
+    """Pages whose outputs or style changed while their text did not: Sphinx compares the text."""
     seen = getattr(env, "armsrace_keys", {})
-    now = {name: (record_of(app, name) or {}).get("key") for name in env.found_docs}
+    static = [path for path in (Path(app.srcdir) / "book" / "_static").rglob("*") if path.is_file()]
+    style = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(static))).hexdigest()
+    now = {name: (style, (record_of(app, name) or {}).get("key")) for name in env.found_docs}
     env.armsrace_keys = now
     return [name for name, key in now.items() if key != seen.get(name)]
 
