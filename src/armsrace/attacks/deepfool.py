@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from armsrace.attacks.norms import column
-from armsrace.attacks.problem import posed
+from armsrace.attacks.problem import Problem, posed
 from armsrace.contracts import (
     UNIT,
     AttackResult,
@@ -54,26 +54,29 @@ def deepfool(
     check_count("steps", steps)
     check_at_least("overshoot", overshoot, 0)
     with posed(model, images, labels, None, bounds) as problem:
-        found = problem.images.clone()
-        total = torch.zeros_like(found)
-        queries = torch.zeros_like(problem.labels)
-        gradients = torch.zeros_like(problem.labels)
-        left = torch.arange(len(found), device=found.device)
-        for _ in range(steps):
-            part = problem.subset(left)
-            logits, slopes = part.jacobian(found[left])
-            queries[left] += 1 + logits.shape[1]
-            gradients[left] += logits.shape[1]
-            going = ~part.fooled(logits)
-            left = left[going]
-            if len(left) == 0:
-                break
-            own, clean = problem.labels[left], problem.images[left]
-            normals = _normals(slopes[going], own, found[left], bounds)
-            step = shortest_step(logits[going], normals, own, norm)
-            total[left] = bounds.clip(clean + total[left] + step) - clean
-            found[left] = bounds.clip(clean + (1 + overshoot) * total[left])
-        return problem.finish_nearest(found, queries, gradients)
+        return _search(problem, norm, steps, overshoot)
+
+
+def _search(problem: Problem, norm: Norm, steps: int, overshoot: float) -> AttackResult:
+    found, bounds = problem.images.clone(), problem.bounds
+    total = torch.zeros_like(found)
+    queries, gradients = torch.zeros_like(problem.labels), torch.zeros_like(problem.labels)
+    left = torch.arange(len(found), device=found.device)
+    for _ in range(steps):
+        part = problem.subset(left)
+        logits, slopes = part.jacobian(found[left])
+        queries[left] += 1 + logits.shape[1]
+        gradients[left] += logits.shape[1]
+        going = ~part.fooled(logits)
+        left = left[going]
+        if len(left) == 0:
+            break
+        own, clean = problem.labels[left], problem.images[left]
+        normals = _normals(slopes[going], own, found[left], bounds)
+        step = shortest_step(logits[going], normals, own, norm)
+        total[left] = bounds.clip(clean + total[left] + step) - clean
+        found[left] = bounds.clip(clean + (1 + overshoot) * total[left])
+    return problem.finish_nearest(found, queries, gradients)
 
 
 def shortest_step(logits: Tensor, normals: Tensor, labels: Tensor, norm: Norm) -> Tensor:
