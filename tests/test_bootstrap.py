@@ -57,7 +57,7 @@ def test_configured_wheels_are_taken_by_plain_pip(
 ) -> None:
     monkeypatch.setattr(bootstrap, "find_links", lambda: "wheels")
     bootstrap.install_torch(None)
-    assert installed(bootstrap) == [f"-m pip install --quiet torch=={bootstrap.TORCH}"]
+    assert installed(bootstrap) == [f"-m pip install --quiet --no-compile torch=={bootstrap.TORCH}"]
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="macOS has one build")
@@ -73,7 +73,7 @@ def test_uv_chooses_the_build_and_pip_takes_over_aloud_where_it_fails(
 
     monkeypatch.setattr(bootstrap, "succeeds", without_uv)
     bootstrap.install_torch("uv")
-    assert installed(bootstrap)[-1] == f"-m pip install --quiet torch=={bootstrap.TORCH}"
+    assert installed(bootstrap)[-1] == f"-m pip install --quiet --no-compile torch=={bootstrap.TORCH}"
     assert "uv could not choose" in capsys.readouterr().out
 
 

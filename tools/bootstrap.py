@@ -81,7 +81,8 @@ def install(uv: str | None, *arguments: str) -> None:
         if succeeds(uv, "pip", "install", "--quiet", "--python", PYTHON, *extra, *arguments):
             return
         say("uv failed, pip takes over")
-    if not succeeds(PYTHON, "-m", "pip", "install", "--quiet", *arguments):
+    # Python compiles what it imports; compiling all of it here takes as long as the rest.
+    if not succeeds(PYTHON, "-m", "pip", "install", "--quiet", "--no-compile", *arguments):
         raise SystemExit(f"bootstrap: pip could not install {' '.join(arguments)}")
 
 
