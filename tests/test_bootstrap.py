@@ -73,7 +73,8 @@ def test_uv_chooses_the_build_and_pip_takes_over_aloud_where_it_fails(
 
     monkeypatch.setattr(bootstrap, "succeeds", without_uv)
     bootstrap.install_torch("uv")
-    assert installed(bootstrap)[-1] == f"-m pip install --quiet --no-compile torch=={bootstrap.TORCH}"
+    by_pip = f"-m pip install --quiet --no-compile torch=={bootstrap.TORCH}"
+    assert installed(bootstrap)[-1] == by_pip
     assert "uv could not choose" in capsys.readouterr().out
 
 
