@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from sphinx.application import Sphinx
 
 WORDS_A_MINUTE = 200
 MATHJAX = "vendor/tex-svg-full.js"
-ARGUMENT = re.compile(r"^([a-z_]+(?:, [a-z_]+)*):(?: |$)")
 NOTEBOOKS_BRANCH = "notebooks"
 STRIP = Template(
     """
@@ -111,26 +109,6 @@ def drop_thebe(
     ]
 
 
-def list_arguments(
-    app: Sphinx, what: str, name: str, object_: Any, options: Any, lines: list[str]
-) -> None:
-    """Make a list of a docstring's block of `name: meaning` lines, continued by indented ones."""
-    blocks = "\n".join(lines).split("\n\n")
-    lines[:] = "\n\n".join(map(_as_list, blocks)).split("\n")
-
-
-def _as_list(block: str) -> str:
-    rows = block.strip("\n").split("\n")
-    starts = [row for row in rows if not row.startswith(" ")]
-    is_list = all(ARGUMENT.match(row) for row in starts) and not rows[0].startswith(" ")
-    if not is_list or rows[0] in ("Args:", "Raises:", "Returns:"):
-        return block
-    return "\n".join(
-        f"  {row.strip()}" if row.startswith(" ") else ARGUMENT.sub(r"* **\1**: ", row)
-        for row in rows
-    )
-
-
 def offer_notebooks(app: Sphinx, error: Exception | None) -> None:
     """Copy the executed notebooks to where the strips link to."""
     source = Path(app.srcdir) / "_build" / "notebooks" / app.config.armsrace_profile
@@ -149,6 +127,5 @@ def setup(app: Sphinx) -> dict[str, bool | str]:
     app.connect("env-get-outdated", outdated)
     app.connect("html-page-context", add_strip)
     app.connect("html-page-context", drop_thebe, priority=900)
-    app.connect("autodoc-process-docstring", list_arguments)
     app.connect("build-finished", offer_notebooks)
     return {"version": "1", "parallel_read_safe": True}

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from armsrace.publishing.layout import Layout, notebooks
+from armsrace.publishing.notebooks import Record, execute_chapters
+
 HEADER = """---
 jupytext:
   text_representation:
@@ -42,3 +45,7 @@ def runs(project: Path) -> list[str]:
     """The profiles under which the project's chapter was executed, in order."""
     path = project / "runs.txt"
     return path.read_text().split() if path.exists() else []
+
+
+def execute(project: Path, profile: str = "reader", **options: object) -> list[Record]:
+    return execute_chapters(notebooks(project), Layout(profile, project), **options)
