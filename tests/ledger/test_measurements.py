@@ -21,7 +21,7 @@ def session(monkeypatch, tmp_path):
 
 def store(folder, profile: str, **values: float) -> None:
     rows = [
-        dict(id=key, value=value, n=10, data="MNIST", device="CPU", date="2026-01-01")
+        dict(id=key, value=value, n=10, data="MNIST", device="CPU", date="2026-01-01", commit="a")
         for key, value in values.items()
     ]
     (folder / f"{profile}.json").write_text(json.dumps(rows))
@@ -31,6 +31,7 @@ def test_measure_returns_records_and_shows() -> None:
     assert ledger.measure(ID, 99.5, n=500) == 99.5
     found = measurements.SESSION[ID]
     assert found.n == 500 and "MNIST" in found.data and found.device and found.date
+    assert found.commit == measurements.code_version() != ""
     bundle = found._repr_mimebundle_()
     assert bundle[measurements.MIME]["value"] == 99.5
     shown = str(bundle["text/html"])

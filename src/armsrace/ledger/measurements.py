@@ -6,16 +6,20 @@ import html
 import json
 import math
 import os
+import shutil
+import subprocess
 import sys
 from datetime import date
+from functools import cache
 from pathlib import Path
 
 import torch
 from pydantic import BaseModel, ConfigDict
 
+import armsrace
 from armsrace import datasets
 from armsrace.ledger.claims import SOURCES, load_claims, papers, verdict
-from armsrace.resources import CLONE, data_root
+from armsrace.resources import CLONE, data_root, in_clone
 
 MIME = "application/vnd.armsrace.measurement+json"
 
@@ -31,6 +35,7 @@ class Measurement(BaseModel):
     data: str
     device: str
     date: str
+    commit: str
     note: str = ""
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, object]:
@@ -62,7 +67,7 @@ def measure(id: str, value: float, *, n: int, data: str | None = None, note: str
         raise ValueError(f"n must be >= 1, got {n}")
     found = Measurement(
         id=id, value=float(value), n=n, data=data or datasets.describe("mnist"),
-        device=device_name(), date=date.today().isoformat(), note=note,
+        device=device_name(), date=date.today().isoformat(), commit=code_version(), note=note,
     )  # fmt: skip
     SESSION[id] = found
     if "IPython" in sys.modules:
@@ -75,6 +80,17 @@ def device_name() -> str:
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     return f"CPU, {os.cpu_count()} cores"
+
+
+@cache
+def code_version() -> str:
+    """What measured: the clone's commit, marked where files differ from it, else the release."""
+    describe = ("git", "-C", str(CLONE), "describe", "--always", "--dirty", "--exclude", "*")
+    if in_clone() and (CLONE / ".git").exists() and shutil.which("git"):
+        asked = subprocess.run(describe, capture_output=True, text=True, check=False)
+        if asked.returncode == 0:
+            return asked.stdout.strip()
+    return f"armsrace {armsrace.__version__}"
 
 
 def measured_path(profile: str) -> Path:

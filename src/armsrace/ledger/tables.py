@@ -117,5 +117,5 @@ def _number(claim: Claim, measured: Mapping[str, Measurement]) -> str:
     if found is None:
         return "—"
     data = found.data.partition(", from ")[0]
-    detail = f"n = {found.n:,}; {data}; {found.device}; {found.date}"
+    detail = f"n = {found.n:,}; {data}; {found.device}; {found.date}; {found.commit}"
     return f"<b>{found.value:.4g}</b> {html.escape(claim.unit)}<br><small>{detail}</small>"
