@@ -106,7 +106,7 @@ def _of_gradients(
         iterate = partial(pgd, model, images, labels, bounds=bounds)
         white = _error(iterate(epsilon=epsilon, steps=steps).success)
         evidence = f"error {white:.1%} after {steps} steps, {one_step:.1%} after one"
-        yield Check("Is iterating stronger than one step?", white >= one_step - 0.01, evidence)
+        yield Check("Is iterating no weaker than one step?", white >= one_step - 0.01, evidence)
         width = bounds.upper - bounds.lower
         most = _error(iterate(epsilon=width, steps=2 * steps).success)
         evidence = f"error {most:.1%} at ε = {width:g}, the whole box"
@@ -114,7 +114,7 @@ def _of_gradients(
         blind = _error(_without_gradient(problem, epsilon, surrogate, steps, generator))
         way = "random search" if surrogate is None else "transfer or random search"
         evidence = f"error {white:.1%} with the gradient, {blind:.1%} by {way}"
-        yield Check("Is the gradient stronger than no gradient?", white >= blind - 0.01, evidence)
+        yield Check("Is the gradient no weaker than no gradient?", white >= blind - 0.01, evidence)
 
 
 def _without_gradient(
