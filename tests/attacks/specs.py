@@ -19,7 +19,7 @@ class AttackSpec:
 
     fools: the least share of digits that the small network must get wrong at the budget.
     random: takes a generator. targeted: takes targets. least_likely: chooses its own target.
-    gradients: asks the model for gradients.
+    gradients: asks the model for gradients. shared: one perturbation for the whole batch.
     """
 
     name: str
@@ -32,6 +32,7 @@ class AttackSpec:
     targeted: bool = True
     least_likely: bool = False
     gradients: bool = True
+    shared: bool = False
 
     def run(
         self, model: Model, images: Tensor, labels: Tensor, *, scale: float = 1.0,

@@ -8,6 +8,9 @@ device. Equal images get equal numbers within a call, and new ones in the next.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -19,33 +22,64 @@ def default_generator(generator: torch.Generator | None) -> torch.Generator:
 
 def uniform(images: Tensor, generator: torch.Generator) -> Tensor:
     """Numbers (N, C, H, W) uniform on [0, 1), of the images' dtype and device."""
-    # Rounding to a shorter dtype may reach 1, and log(1 - 1) is no number.
-    below_one = 1 - torch.finfo(images.dtype).eps / 2
-    return _uniform(images, generator).to(images.dtype).clamp_max(below_one)
+    return Keys(images).uniform(images.shape[1:], generator).to(images.dtype)
 
 
 def signs(images: Tensor, generator: torch.Generator) -> Tensor:
     """−1 or +1 with equal chance, (N, C, H, W)."""
-    return torch.where(_uniform(images, generator) < 0.5, -1.0, 1.0).to(images.dtype)
+    return torch.where(uniform(images, generator) < 0.5, -1.0, 1.0).to(images.dtype)
 
 
 def normal(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Standard normal numbers (N, C, H, W), by Box and Muller."""
-    radius = (-2 * (1 - _uniform(images, generator)).log()).sqrt()
-    angle = 2 * torch.pi * _uniform(images, generator)
-    return (radius * angle.cos()).to(images.dtype)
+    """Standard normal numbers (N, C, H, W)."""
+    return Keys(images).normal(images.shape[1:], generator)
 
 
-def _uniform(images: Tensor, generator: torch.Generator) -> Tensor:
-    seed = torch.randint(2**62, (), generator=generator, device=generator.device).to(images.device)
-    pixels = images.detach().flatten(1)
-    counters = torch.arange(pixels.shape[1], device=images.device)
-    # Adding zero turns −0.0 into 0.0: equal images must have equal bits.
-    words = (pixels.double() + 0.0).view(torch.int64)
-    keys = _mix(words ^ _mix(counters)).sum(dim=1, keepdim=True)
-    bits = _mix(_mix(keys ^ seed) + counters)
-    # float64 holds 53 bits: the topmost of the 64, with the sign bit masked away.
-    return (((bits >> 11) & (2**53 - 1)).double() / 2**53).view_as(images)
+class Keys:
+    """One key an image, hashed once, for attacks that draw again and again.
+
+    Each call draws one seed from the generator, whatever the images: so an attack that drops
+    finished images from its batch must go on calling once a step for those left.
+    """
+
+    def __init__(self, images: Tensor) -> None:
+        pixels = images.detach().flatten(1)
+        counters = torch.arange(pixels.shape[1], device=images.device)
+        # Adding zero turns −0.0 into 0.0: equal images must have equal bits.
+        words = (pixels.double() + 0.0).view(torch.int64)
+        self._hashes = _mix(words ^ _mix(counters)).sum(dim=1, keepdim=True)
+        self._dtype = images.dtype
+
+    def __getitem__(self, kept: Tensor) -> Keys:
+        """The keys of the images chosen by a bool mask or indices (M,)."""
+        chosen = object.__new__(Keys)
+        chosen._hashes, chosen._dtype = self._hashes[kept], self._dtype
+        return chosen
+
+    def uniform(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
+        """Numbers (N, *shape) uniform on [0, 1), of the images' dtype and device."""
+        # float64 holds 53 bits: the topmost of the 64, with the sign bit masked away.
+        numbers = ((self._bits(shape, generator) >> 11) & (2**53 - 1)).double() / 2**53
+        # Rounding to a shorter dtype may reach 1, and log(1 - 1) is no number.
+        return numbers.to(self._dtype).clamp_max(1 - torch.finfo(self._dtype).eps / 2)
+
+    def normal(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
+        """Standard normal numbers (N, *shape), of the images' dtype and device.
+
+        Box and Muller on the two halves of one 64-bit word: tails end at 6.7 standard deviations.
+        """
+        bits = self._bits(shape, generator)
+        # 32 bits are more than half-precision numbers can hold.
+        wide = torch.promote_types(self._dtype, torch.float32)
+        high, low = ((bits >> shift & (2**32 - 1)).to(wide) for shift in (32, 0))
+        radius = (-2 * ((high + 0.5) / 2**32).log()).sqrt()
+        return (radius * (low * (2 * torch.pi / 2**32)).cos()).to(self._dtype)
+
+    def _bits(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
+        seed = torch.randint(2**62, (), generator=generator, device=generator.device)
+        counters = torch.arange(math.prod(shape), device=self._hashes.device)
+        bits = _mix(_mix(self._hashes ^ seed.to(self._hashes.device)) + counters)
+        return bits.view(-1, *shape)
 
 
 def _mix(values: Tensor) -> Tensor:

@@ -6,9 +6,6 @@ Weights are safetensors, so loading never runs foreign code; each file's sha256 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,18 +13,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors.torch import load as load_safetensors
 from torch import nn
 
-from armsrace.models import classifiers
+from armsrace.models.entries import ENTRIES, Entry
 from armsrace.resources import checkpoint_folders
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One network of the zoo; `storage` is the dtype of its weights on disk, float32 in memory."""
-
-    build: Callable[[], nn.Module]
-    about: str
-    dataset: str = "mnist"
-    storage: torch.dtype = torch.float32
 
 
 class Card(BaseModel):
@@ -56,35 +43,6 @@ class Card(BaseModel):
 
 class CheckpointError(RuntimeError):
     """A checkpoint is missing, damaged, or not the one that its card describes."""
-
-
-ENTRIES: dict[str, Entry] = {
-    "softmax": Entry(classifiers.softmax_regression, "softmax regression"),
-    "logistic-3-vs-7": Entry(
-        partial(classifiers.softmax_regression, classes=2),
-        "logistic regression, 3 (class 0) against 7 (class 1)",
-    ),
-    "maxout": Entry(classifiers.maxout, "Goodfellow's maxout network", storage=torch.float16),
-    "maxout-fgsm": Entry(
-        classifiers.maxout, "maxout, half its loss on FGSM images (ε = .25)", storage=torch.float16
-    ),
-    "s3-cnn": Entry(classifiers.s3_cnn, "the 16-32-64 convolutional network of chapter 1"),
-    "s3-cnn-fgsm": Entry(classifiers.s3_cnn, "the same, trained on FGSM images alone (ε = .3)"),
-    "carlini-wagner": Entry(classifiers.carlini_wagner, "the Carlini–Wagner network"),
-    "madry": Entry(classifiers.madry, "Madry's network, trained without attacks"),
-    **{
-        f"tramer-{letter.lower()}": Entry(
-            partial(classifiers.tramer, letter), f"Tramèr's network {letter}"
-        )
-        for letter in "ABCD"
-    },
-    **{
-        f"defense-gan-{letter.lower()}": Entry(
-            partial(classifiers.defense_gan, letter), f"Defense-GAN's classifier {letter}"
-        )
-        for letter in "ABCDEF"
-    },
-}
 
 
 def names(trained: bool = True) -> list[str]:

@@ -25,7 +25,8 @@ class Recipe:
 
     learning_rate: the step's place in training, 0 to 1, to the learning rate, so that a resumed
         run needs no scheduler state.
-    select: what of the data set is used, e.g. two of the ten classes.
+    select: what of the data set the network is for, e.g. two of the ten classes.
+    sample: which of the selected training images it sees; it is tested on all.
     settings: the same in words, for the card.
     """
 
@@ -36,6 +37,7 @@ class Recipe:
     settings: str
     objective: Objective = cross_entropy
     select: Callable[[Dataset], Dataset] = lambda data: data
+    sample: Callable[[Dataset], Dataset] = lambda data: data
 
 
 def one_cycle(peak: float, warm_up: float = 0.2) -> Callable[[float], float]:

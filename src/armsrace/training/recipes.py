@@ -6,12 +6,14 @@ same accuracy, and the card says how many.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import torch
 from torch.optim import SGD, Adam
 
 from armsrace.datasets import Dataset
+from armsrace.training.augmentation import augmented
 from armsrace.training.recipe import Recipe, one_cycle
 
 
@@ -23,6 +25,12 @@ def only(classes: tuple[int, ...], data: Dataset) -> Dataset:
     return data.where(kept, relabel[data.labels[kept]])
 
 
+def every_other(first: int, data: Dataset) -> Dataset:
+    """The images at even places (first=0) or odd ones (first=1)."""
+    chosen = torch.arange(len(data)) % 2 == first
+    return data.where(chosen, data.labels[chosen])
+
+
 three_against_seven = partial(only, (3, 7))
 _sgd = partial(SGD, lr=0.0, momentum=0.9, nesterov=True)
 
@@ -30,6 +38,11 @@ _SOFTMAX = Recipe(
     30, 128, partial(SGD, lr=0.0, weight_decay=1e-5), one_cycle(0.2), "SGD, peak 0.2, decay 1e-5"
 )
 _KERAS = Recipe(12, 64, Adam, one_cycle(1e-3), "Adam, peak 1e-3")
+
+_CARLINI_WAGNER = Recipe(
+    16, 128, partial(_sgd, weight_decay=1e-4), one_cycle(0.05),
+    "SGD, Nesterov momentum .9, peak .05, decay 1e-4",
+)  # fmt: skip
 
 RECIPES: dict[str, Recipe] = {
     "softmax": _SOFTMAX,
@@ -39,9 +52,21 @@ RECIPES: dict[str, Recipe] = {
     ),
     "maxout": Recipe(20, 100, _sgd, one_cycle(0.05), "SGD, Nesterov momentum .9, peak .05"),
     "s3-cnn": Recipe(20, 256, Adam, one_cycle(2e-3), "Adam, peak 2e-3"),
-    "carlini-wagner": Recipe(
-        16, 128, partial(_sgd, weight_decay=1e-4), one_cycle(0.05),
-        "SGD, Nesterov momentum .9, peak .05, decay 1e-4",
+    "carlini-wagner": _CARLINI_WAGNER,
+    **{
+        f"carlini-wagner-{name}": replace(
+            _CARLINI_WAGNER, settings=f"{_CARLINI_WAGNER.settings}; {name} places only",
+            sample=partial(every_other, first),
+        )
+        for first, name in enumerate(("even", "odd"))
+    },
+    "lenet": Recipe(10, 64, Adam, one_cycle(1e-3), "Adam, peak 1e-3"),
+    "dense-500-150": Recipe(10, 64, Adam, one_cycle(1e-3), "Adam, peak 1e-3"),
+    "cifar-cnn": Recipe(
+        30, 128, partial(_sgd, weight_decay=5e-4), one_cycle(0.2),
+        "SGD, Nesterov momentum .9, peak .2, decay 5e-4; mirrored, shifted by up to 4 pixels; "
+        "bfloat16",
+        objective=augmented,
     ),
     "madry": Recipe(12, 50, Adam, one_cycle(1e-3), "Adam, peak 1e-3"),
     **{f"tramer-{letter}": _KERAS for letter in "abcd"},

@@ -34,7 +34,7 @@ def train(
     an unfinished run lies beside the weights and goes when they are written.
     """
     entry = zoo.entry(name)
-    data = recipe.select(datasets.training(entry.dataset))
+    data = recipe.sample(recipe.select(datasets.training(entry.dataset)))
     weights = checkpoint_folders()[0] / f"{name}.safetensors"
     state = weights.with_name(f".{name}.unfinished.safetensors")
     model, spent = fit(

@@ -1,0 +1,62 @@
+"""The networks of the zoo: what each name builds, and how its weights are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import nn
+
+from armsrace.models import classifiers, convolutional
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One network of the zoo; `storage` is the dtype of its weights on disk, float32 in memory."""
+
+    build: Callable[[], nn.Module]
+    about: str
+    dataset: str = "mnist"
+    storage: torch.dtype = torch.float32
+
+
+ENTRIES: dict[str, Entry] = {
+    "softmax": Entry(classifiers.softmax_regression, "softmax regression"),
+    "logistic-3-vs-7": Entry(
+        partial(classifiers.softmax_regression, classes=2),
+        "logistic regression, 3 (class 0) against 7 (class 1)",
+    ),
+    "maxout": Entry(classifiers.maxout, "Goodfellow's maxout network", storage=torch.float16),
+    "maxout-fgsm": Entry(
+        classifiers.maxout, "maxout, half its loss on FGSM images (ε = .25)", storage=torch.float16
+    ),
+    "s3-cnn": Entry(classifiers.s3_cnn, "the 16-32-64 convolutional network of chapter 1"),
+    "s3-cnn-fgsm": Entry(classifiers.s3_cnn, "the same, trained on FGSM images alone (ε = .3)"),
+    "carlini-wagner": Entry(classifiers.carlini_wagner, "the Carlini–Wagner network"),
+    "carlini-wagner-odd": Entry(
+        classifiers.carlini_wagner, "the same, trained on every other image"
+    ),
+    "carlini-wagner-even": Entry(classifiers.carlini_wagner, "the same, trained on the others"),
+    "lenet": Entry(convolutional.lenet, "LeNet, 20 and 50 filters", storage=torch.float16),
+    "dense-500-150": Entry(
+        convolutional.dense_500_150, "784-500-150-10 units, dense", storage=torch.float16
+    ),
+    "cifar-cnn": Entry(
+        convolutional.cifar_cnn, "six convolutions for CIFAR-10, 32 to 128 filters", "cifar10"
+    ),
+    "madry": Entry(classifiers.madry, "Madry's network, trained without attacks"),
+    **{
+        f"tramer-{letter.lower()}": Entry(
+            partial(classifiers.tramer, letter), f"Tramèr's network {letter}"
+        )
+        for letter in "ABCD"
+    },
+    **{
+        f"defense-gan-{letter.lower()}": Entry(
+            partial(classifiers.defense_gan, letter), f"Defense-GAN's classifier {letter}"
+        )
+        for letter in "ABCDEF"
+    },
+}
