@@ -14,6 +14,13 @@ COUNTS = {
     "maxout": 784 * 1200 + 1200 + 240 * 1200 + 1200 + 240 * 10 + 10,
     "s3-cnn": 160 + 4_640 + 18_496 + 23_050,
     "carlini-wagner": 320 + 9_248 + 18_496 + 36_928 + 205_000 + 40_200 + 2_010,
+    **dict.fromkeys(("carlini-wagner-even", "carlini-wagner-odd"), 312_202),
+    "lenet": 520 + 25_050 + 400_500 + 5_010,
+    "dense-500-150": 392_500 + 75_150 + 1_510,
+    "cifar-cnn": 27 * 32
+    + 9 * (32 * 32 + 32 * 64 + 64 * 64 + 64 * 128 + 128 * 128)
+    + 2 * 2 * (32 + 64 + 128)
+    + 20_490,
     "madry": 832 + 51_264 + 3_212_288 + 10_250,
     "tramer-a": 1_664 + 102_464 + 3_276_928 + 1_290,
     "tramer-b": 4_160 + 295_040 + 409_728 + 1_290,
@@ -33,7 +40,8 @@ def test_size_is_the_papers(name: str, count: int) -> None:
     model = zoo.build(name)
     assert parameters(model) == count
     classes = 2 if name == "logistic-3-vs-7" else 10
-    assert predict(model, torch.rand(3, 1, 28, 28)).shape == (3, classes)
+    shape = (3, 32, 32) if zoo.entry(name).dataset == "cifar10" else (1, 28, 28)
+    assert predict(model, torch.rand(3, *shape)).shape == (3, classes)
 
 
 @pytest.mark.parametrize(("with_dropout", "without"), ["BF", "DE"])

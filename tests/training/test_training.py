@@ -19,16 +19,6 @@ from armsrace.training.recipe import Recipe, one_cycle
 from armsrace.training.recipes import RECIPES, three_against_seven
 
 
-@pytest.fixture(scope="module")
-def stripes() -> Dataset:
-    """512 images whose class is the half that is bright: learnable in seconds."""
-    generator = torch.Generator().manual_seed(1)
-    labels = torch.randint(2, (512,), generator=generator)
-    images = 0.3 * torch.rand(512, 1, 28, 28, generator=generator)
-    images[labels == 1, :, :14] += 0.2
-    return Dataset(images, labels, "mnist", "train", "unverified", Path())
-
-
 def small() -> torch.nn.Module:
     return classifiers.maxout(units=8, pieces=2)
 

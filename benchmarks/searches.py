@@ -1,0 +1,127 @@
+"""Compare the attacks that search with Foolbox, torchattacks and ART: distance, cost and time.
+
+The S3 network, the first correctly classified test digits, everyone one after the other in one
+process and on the same threads. What was found is judged by the network, not by the library. The
+result goes to data/measured/benchmark.json, one contest at a time, and from there onto the site.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import date
+from functools import partial
+from typing import Any
+
+import torch
+from peers import Contest, Search, art, foolbox, judge, of_art, of_foolbox, of_torchattacks
+from peers import torchattacks as torchattacks_library
+from rich.console import Console
+
+from armsrace import attacks, datasets, zoo
+from armsrace.contracts import AttackResult, Norm
+from armsrace.ledger.measurements import code_version, device_name
+from armsrace.resources import data_root, replacing
+
+CONSOLE = Console()
+EPSILON = 0.1
+
+
+@dataclass(frozen=True)
+class Race:
+    """One attack with its norm, and the peers that run it with the same settings."""
+
+    norm: Norm
+    ours: Search
+    peers: dict[str, Search]
+    targeted: bool = False
+
+
+def own(attack: Callable[..., AttackResult], **settings: Any) -> Search:
+    """One of our attacks as a search."""
+
+    def search(given: Contest) -> torch.Tensor:
+        targets = {} if given.targets is None else {"targets": given.targets}
+        return attack(given.model, given.images, given.labels, **targets, **settings).images
+
+    return search
+
+
+def races() -> dict[str, Race]:
+    """Every race by name; the settings are those of the papers or of the peers' defaults."""
+    of, ta = foolbox.attacks, torchattacks_library
+    carlini: dict[str, Any] = {"binary_search_steps": 9, "steps": 1000}
+    saliency = partial(art.SaliencyMapMethod, theta=1.0, gamma=0.145, batch_size=128, verbose=False)
+    square = partial(art.SquareAttack, eps=EPSILON, max_iter=1000, batch_size=128, verbose=False)
+    pointwise = own(attacks.pointwise, restarts=1)
+    return {
+        "Carlini–Wagner L2, 9 × 1,000": Race(
+            "l2", own(attacks.carlini_wagner_l2, **carlini),
+            {"Foolbox": of_foolbox(of.L2CarliniWagnerAttack(**carlini))},
+        ),
+        "DeepFool L2": Race(
+            "l2", own(attacks.deepfool),
+            {
+                "Foolbox": of_foolbox(of.L2DeepFoolAttack()),
+                "torchattacks": of_torchattacks(ta.DeepFool),
+            },
+        ),
+        "DDN, 100 steps": Race("l2", own(attacks.ddn), {"Foolbox": of_foolbox(of.DDNAttack())}),
+        "JSMA, Υ = 14.5 %": Race("l0", own(attacks.jsma), {"ART": of_art(saliency)}, targeted=True),
+        "boundary, 5,000 steps": Race(
+            "l2", own(attacks.boundary, steps=5000),
+            {"Foolbox": of_foolbox(of.BoundaryAttack(steps=5000))},
+        ),
+        "pointwise, one start": Race(
+            "l0", pointwise, {"Foolbox": of_foolbox(of.PointwiseAttack(l2_binary_search=False))}
+        ),
+        f"square L∞, ε = {EPSILON}, 1,000 queries": Race(
+            "linf", own(attacks.square, epsilon=EPSILON, queries=1000), {"ART": of_art(square)}
+        ),
+    }  # fmt: skip
+
+
+def contest(count: int, targeted: bool) -> Contest:
+    """The first `count` test digits that the S3 network gets right; each target is the next class.
+
+    Images have the usual strides: convolutions choose their kernel by them.
+    """
+    model, digits = zoo.load("s3-cnn"), datasets.load("mnist", "test")
+    with torch.no_grad():
+        right = model(digits.images[: 2 * count]).argmax(dim=1) == digits.labels[: 2 * count]
+    kept = right.nonzero()[:count, 0]
+    images, labels = digits.images[kept].clone(), digits.labels[kept]
+    return Contest(model, images, labels, (labels + 1) % 10 if targeted else None)
+
+
+def main() -> None:
+    """Run the races asked for and store their rows."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=100)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--race", action="append", choices=list(races()), help="default: all")
+    chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads)
+    path = data_root() / "measured" / "benchmark.json"
+    path.parent.mkdir(exist_ok=True)
+    for name, race in races().items():
+        if chosen.race and name not in chosen.race:
+            continue
+        given = contest(chosen.images, race.targeted)
+        runs = {"armsrace": race.ours, **race.peers}
+        found = {library: asdict(judge(run, given, race.norm)) for library, run in runs.items()}
+        row = {
+            "norm": race.norm, "n": len(given.images), "outcomes": found,
+            "device": device_name(), "threads": chosen.threads, "date": date.today().isoformat(),
+            "commit": code_version(), "data": datasets.describe("mnist"),
+        }  # fmt: skip
+        rows = json.loads(path.read_text()) if path.exists() else {}
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(rows | {name: row}, indent=1, ensure_ascii=False))
+        CONSOLE.print(name, found)
+
+
+if __name__ == "__main__":
+    main()
