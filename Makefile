@@ -35,6 +35,7 @@ train: env ## Train every network of the zoo anew (resumes after an interruption
 
 bench: env ## Time the attacks against a bare loop and other libraries
 	@$(VENV)/python benchmarks/attacks.py
+	@$(VENV)/python benchmarks/searches.py
 
 check-site: env ## Open every built page in a real browser without network
 	@$(VENV)/python -m pytest -m site tests/site

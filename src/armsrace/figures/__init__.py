@@ -3,6 +3,7 @@
 from armsrace.figures.curves import histogram, lines, logits_along, robustness_curves
 from armsrace.figures.images import attack_panel, confidence_bars, image_grid
 from armsrace.figures.interactive import Markup, live, slider
+from armsrace.figures.races import benchmarks
 from armsrace.figures.style import CYCLE, PALETTE, Plot, new_plot, styled, use_style
 from armsrace.figures.surfaces import surfaces
 from armsrace.figures.tables import ThreatModel, table
@@ -14,6 +15,7 @@ __all__ = [
     "Plot",
     "ThreatModel",
     "attack_panel",
+    "benchmarks",
     "confidence_bars",
     "histogram",
     "image_grid",
