@@ -1,6 +1,7 @@
 """Judging attacks and defenses: curves, medians, and whether the judgement can be trusted."""
 
 from armsrace.evaluation.batches import attack_in_batches, seeded
+from armsrace.evaluation.budgets import smallest_epsilon
 from armsrace.evaluation.masking import MaskingReport, masking_report
 from armsrace.evaluation.robustness import (
     RobustnessCurve,
@@ -10,9 +11,10 @@ from armsrace.evaluation.robustness import (
     perturbation_sizes,
     robustness_curve,
 )
+from armsrace.evaluation.targets import Case, TargetCases, all_targets, best_average_worst
 
 __all__ = [
-    "MaskingReport", "RobustnessCurve", "accuracy", "accuracy_at",
-    "attack_in_batches", "masking_report", "median_distance", "perturbation_sizes",
-    "robustness_curve", "seeded",
+    "Case", "MaskingReport", "RobustnessCurve", "TargetCases", "accuracy", "accuracy_at",
+    "all_targets", "attack_in_batches", "best_average_worst", "masking_report", "median_distance",
+    "perturbation_sizes", "robustness_curve", "seeded", "smallest_epsilon",
 ]  # fmt: skip
