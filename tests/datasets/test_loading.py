@@ -113,6 +113,7 @@ def test_cifar10_planes_and_labels(tiny_cifar, tmp_path: Path, monkeypatch) -> N
 
 def test_absent_cifar10_is_an_error_and_never_downloaded(monkeypatch) -> None:
     monkeypatch.delenv("ARMSRACE_OFFLINE")
+    assert datasets.available("mnist") and not datasets.available("cifar10")
     for call in (lambda: datasets.load("cifar10"), lambda: datasets.held_out("cifar10")):
         with pytest.raises(DatasetNotFound, match="armsrace data --download cifar10"):
             call()

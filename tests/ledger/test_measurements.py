@@ -96,3 +96,15 @@ def test_a_damaged_file_is_named(session) -> None:
     (session / "reader.json").write_text('[{"id": "x"')
     with pytest.raises(ValueError, match=r"reader\.json cannot be read, delete it"):
         ledger.check("reader")
+
+
+def test_a_claim_on_data_that_is_missing_is_no_problem(session, monkeypatch) -> None:
+    id = "goodfellow-cifar-error"
+    assert load_claims()[id].data == "cifar10"
+    monkeypatch.setattr(tables.datasets, "available", lambda name: name == "mnist")
+    assert not any(id in line for line in ledger.check("reader"))
+    monkeypatch.setattr(tables.datasets, "available", lambda name: True)
+    assert any(id in line for line in ledger.check("reader"))
+    monkeypatch.setattr(tables.datasets, "available", lambda name: name == "mnist")
+    store(session, "reader", **{id: 3.0})
+    assert any(id in line for line in ledger.check("reader")), "a measured one is always judged"

@@ -3,6 +3,7 @@
 from armsrace.datasets.dataset import Dataset
 from armsrace.datasets.loading import (
     HELD_OUT,
+    available,
     cifar10,
     describe,
     held_out,
@@ -19,6 +20,7 @@ __all__ = [
     "DatasetCorrupt",
     "DatasetNotFound",
     "FileStatus",
+    "available",
     "cifar10",
     "describe",
     "download",

@@ -62,6 +62,15 @@ def held_out(name: str = "mnist") -> Dataset:
     return replace(full, images=images, labels=labels, split="held-out")
 
 
+def available(name: str) -> bool:
+    """Whether `load(name)` finds the data set on this machine, or fetches it."""
+    try:
+        load(name)
+    except DatasetNotFound:
+        return False
+    return True
+
+
 def describe(name: str) -> str:
     """What `load(name, "test")` gives and where from, without a machine's paths."""
     try:

@@ -41,8 +41,8 @@ class Claim(BaseModel):
     reported and band are in `unit`; within the band (both ends included) our number counts as
     reproduced. `direction` is the wider interval, and `above` and `below` are other claims, whose
     measurements must lie under or over this one's: where all of them hold, the direction does.
-    A claim without a band is about that order alone. `expect` is the verdict that CI insists on,
-    and `why` the reason for any but "reproduced".
+    A claim without a band is about that order alone. `expect` is the verdict that CI insists on
+    where the data set is at hand, and `why` the reason for any but "reproduced".
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -60,6 +60,7 @@ class Claim(BaseModel):
     direction: tuple[float, float] | None = None
     above: str | None = None
     below: str | None = None
+    data: Literal["mnist", "cifar10"] = "mnist"
     expect: Verdict = Verdict.REPRODUCED
     why: str = ""
 
