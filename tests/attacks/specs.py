@@ -72,4 +72,9 @@ SPECS = (
     AttackSpec(
         "deepfool-linf", attacks.deepfool, {"norm": "linf"}, budget=None, targeted=False
     ),
+    AttackSpec("jsma", attacks.jsma, {"gamma": 0.03}, "l0", budget=None),
+    AttackSpec(
+        "jsma-logits-light", attacks.jsma, {"gamma": 0.03, "form": "logits", "theta": -1}, "l0",
+        budget=None, fools=0.5,
+    ),
 )  # fmt: skip

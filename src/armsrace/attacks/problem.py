@@ -58,7 +58,7 @@ class Problem:
         images = images.detach().requires_grad_()
         with torch.enable_grad():
             losses = self._adversarial_loss(self.logits(images), loss)
-            return _gradient(losses.sum(), images), losses.detach()
+            return gradient_of(losses.sum(), images), losses.detach()
 
     def jacobian(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (N, K) and the gradient of each (N, K, C, H, W).
@@ -71,7 +71,7 @@ class Problem:
         copies = images.detach().repeat_interleave(classes, dim=0).requires_grad_()
         with torch.enable_grad():
             logits = self.model(copies).unflatten(0, (-1, classes))
-            gradient = _gradient(logits.diagonal(dim1=1, dim2=2).sum(), copies)
+            gradient = gradient_of(logits.diagonal(dim1=1, dim2=2).sum(), copies)
         return logits[:, 0].detach(), gradient.unflatten(0, (-1, classes))
 
     @torch.no_grad()
@@ -92,7 +92,7 @@ class Problem:
         """The result for adversarial images; success is read off one more forward pass."""
         images = images.detach()
         success = self.fooled(self.logits(images))
-        count = torch.zeros(len(images), dtype=torch.int64, device=images.device)
+        count = torch.zeros_like(self.labels)
         return AttackResult(images, success, count + queries + 1, count + gradients)
 
     def finish_nearest(self, images: Tensor, queries: Tensor, gradients: Tensor) -> AttackResult:
@@ -102,15 +102,14 @@ class Problem:
         return replace(result, images=kept)
 
     def _adversarial_loss(self, logits: Tensor, loss: Loss) -> Tensor:
-        if self.targets is None:
-            return loss(logits, self.labels)
-        return -loss(logits, self.targets)
+        return loss(logits, self.labels) if self.targets is None else -loss(logits, self.targets)
 
 
-def _gradient(value: Tensor, images: Tensor) -> Tensor:
-    gradient = None
+def gradient_of(value: Tensor, images: Tensor, again: bool = False) -> Tensor:
+    """The gradient of a number in the images, checked; again=True keeps the graph for another."""
+    gradient: Tensor | None = None
     if value.requires_grad:
-        (gradient,) = torch.autograd.grad(value, images, allow_unused=True)
+        gradient = torch.autograd.grad(value, images, retain_graph=again, allow_unused=True)[0]
     if gradient is None:
         raise ValueError("model must be differentiable in its images, got a constant")
     # The sum is not finite where one entry is not, and costs less than asking each.
