@@ -3,6 +3,7 @@
 from armsrace.figures.curves import histogram, lines, logits_along, robustness_curves
 from armsrace.figures.images import attack_panel, confidence_bars, image_grid
 from armsrace.figures.interactive import Markup, live, slider
+from armsrace.figures.maps import DigitMap, Marked, by_layer, digit_maps
 from armsrace.figures.races import benchmarks
 from armsrace.figures.style import CYCLE, PALETTE, Plot, new_plot, styled, use_style
 from armsrace.figures.surfaces import surfaces
@@ -10,13 +11,17 @@ from armsrace.figures.tables import ThreatModel, table
 
 __all__ = [
     "CYCLE",
+    "DigitMap",
+    "Marked",
     "Markup",
     "PALETTE",
     "Plot",
     "ThreatModel",
     "attack_panel",
     "benchmarks",
+    "by_layer",
     "confidence_bars",
+    "digit_maps",
     "histogram",
     "image_grid",
     "lines",

@@ -1,0 +1,65 @@
+"""Maps draw each point as its digit where it lies; curves over layers name the layers."""
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.colors import to_hex
+
+from armsrace import figures
+from armsrace.figures.maps import GROUND, MARKS
+
+DRAWS = torch.Generator().manual_seed(5)
+POINTS = torch.randn(30, 2, generator=DRAWS)
+LABELS = torch.arange(30) % 3
+WAYS = torch.randn(4, 5, 2, generator=DRAWS)
+FOUR = figures.Marked("adversarial", WAYS[:, -1], torch.tensor([2, 2, 6, 6]), WAYS)
+
+
+def drawn(axes) -> dict[str, np.ndarray]:
+    """The points that an axes scatters, by colour."""
+    found: dict[str, list[np.ndarray]] = {}
+    for group in axes.collections:
+        found.setdefault(to_hex(group.get_facecolor()[0]), []).append(group.get_offsets())
+    return {colour: np.concatenate(parts) for colour, parts in found.items()}
+
+
+def test_every_point_lies_where_it_should() -> None:
+    plot = figures.digit_maps({"a map": figures.DigitMap(POINTS, LABELS, [FOUR])})
+    (axes,) = plot.axes
+    found = drawn(axes)
+    by_digit = torch.cat([POINTS[digit == LABELS] for digit in range(3)])
+    np.testing.assert_allclose(found[GROUND], by_digit, rtol=1e-6)
+    np.testing.assert_allclose(found[MARKS[0]], WAYS[:, -1], rtol=1e-6)
+    assert len(axes.collections) == 3 + 2
+    ways = [line.get_xydata() for line in axes.lines if len(line.get_xdata()) == 5]
+    np.testing.assert_allclose(np.stack(ways), WAYS, rtol=1e-6)
+    assert [text.get_text() for text in plot.legends[0].get_texts()] == ["adversarial"]
+    assert axes.get_title(loc="left") == "a map"
+
+
+def test_a_map_has_ticks_only_where_its_axes_mean_something() -> None:
+    one = figures.DigitMap(POINTS, LABELS)
+    bare = figures.digit_maps({"t-SNE": one, "other": one})
+    assert not any(axes.get_xticks().size for axes in bare.axes) and not bare.legends
+    named = figures.digit_maps({"PCA": one}, x_label="first", limits=(-9, 9, -8, 8)).axes[0]
+    assert named.get_xticks().size and named.get_xlabel() == "first"
+    assert (named.get_xlim(), named.get_ylim()) == ((-9, 9), (-8, 8))
+
+
+def test_maps_refuse() -> None:
+    with pytest.raises(ValueError, match="at least one map"):
+        figures.digit_maps({})
+    with pytest.raises(ValueError, match=r"points must have shape \(29, 2\), got \(30, 2\)"):
+        figures.digit_maps({"m": figures.DigitMap(POINTS, LABELS[1:])})
+    with pytest.raises(ValueError, match="at most 4 groups, got 5"):
+        figures.digit_maps({"m": figures.DigitMap(POINTS, LABELS, [FOUR] * 5)})
+
+
+def test_curves_run_over_the_layers() -> None:
+    layers = ["pixels", "conv 1", "logits"]
+    values = torch.tensor([0.1, 0.2, 0.7])
+    axes = figures.by_layer({"noise": values}, layers, y_label="change", percent=True).axes[0]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == layers
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), values)
+    with pytest.raises(ValueError, match="must pair x with y, got 3 and 2"):
+        figures.by_layer({"noise": values[:2]}, layers, y_label="change")
