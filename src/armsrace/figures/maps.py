@@ -85,7 +85,7 @@ def _draw_digits(axes: Axes, points: Tensor, labels: Tensor, colour: str, size: 
         raise ValueError(f"points must have shape ({len(labels)}, 2), got {tuple(points.shape)}")
     points, labels = points.detach().cpu(), labels.cpu()
     for digit in labels.unique().tolist():
-        x, y = points[digit == labels].T.numpy()
+        x, y = points[labels == digit].T.numpy()
         axes.scatter(x, y, size, colour, marker=f"${digit}$", linewidths=0.3)
 
 

@@ -1,0 +1,144 @@
+"""Checks of chapter 9: relative changes, t-SNE's perplexity, the last layer's nearest boundary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Generator, Tensor
+
+from armsrace.exercises import Exercise
+
+
+def check_relative_change(answer: object) -> None:
+    """Judge `relative_change(before, after)` of activations (N, F, H, W).
+
+    The answer is ‖after − before‖₂ / ‖before‖₂, one number an image, (N,).
+    """
+    draws = Generator().manual_seed(9)
+    before = torch.rand(3, 2, 4, 4, generator=draws) + 0.1
+    after = before + torch.randn(3, 2, 4, 4, generator=draws) * torch.tensor([0.01, 0.1, 1.0]).view(
+        3, 1, 1, 1
+    )
+    exercise = Exercise("9.1")
+    solve = exercise.solution(answer, before, after)
+    if solve is None:
+        return
+    found = solve(before, after)
+    exercise.require(
+        isinstance(found, Tensor) and found.shape == (3,),
+        "return one number an image, (3,) here: a layer's filters and places belong together.",
+    )
+    change, size = (after - before).flatten(1), before.flatten(1)
+    wrong = {
+        "divide by the size of the activation before, not after.": change.norm(dim=1)
+        / after.flatten(1).norm(dim=1),
+        "each image has its own size; do not divide by the batch's.": change.norm(dim=1)
+        / size.norm(),
+        "that is the mean of relative changes of single units; take the norms first.": (
+            change / size
+        )
+        .abs()
+        .mean(dim=1),
+        "that is the L1 norm; use L2.": change.abs().sum(dim=1) / size.abs().sum(dim=1),
+        "take the square root.": (change.norm(dim=1) / size.norm(dim=1)) ** 2,
+    }
+    _refuse(exercise, found, wrong)
+    exercise.require(
+        torch.allclose(found, change.norm(dim=1) / size.norm(dim=1), rtol=1e-4),
+        "that is not ‖after − before‖₂ / ‖before‖₂ of each image.",
+    )
+    exercise.confirm("A raw difference grows with the layer's own scale; this one does not.")
+
+
+def _refuse(exercise: Exercise, found: Tensor, wrong: Mapping[str, Tensor]) -> None:
+    for hint, value in wrong.items():
+        exercise.require(not torch.allclose(found, value, rtol=1e-4), hint)
+
+
+def check_perplexity(answer: object) -> None:
+    """Judge `perplexity(squared, sigma)`: van der Maaten and Hinton 2008, §2, equation 1.
+
+    squared: (M,), squared distances from one point to each of the M others; sigma: the width of its
+    Gaussian. The answer is 2 to the power of the entropy in bits of the neighbours' probabilities.
+    """
+    squared = torch.tensor([0.5, 1.0, 2.0, 4.0, 9.0], dtype=torch.float64)
+    exercise = Exercise("9.2")
+    solve = exercise.solution(answer, squared, 1.0)
+    if solve is None:
+        return
+    even = float(solve(torch.ones(7, dtype=torch.float64), 2.0))
+    exercise.require(
+        abs(even - 7) < 1e-4,
+        f"seven neighbours at equal distance make a perplexity of 7; yours is {even:.4g}. The base "
+        "of the power and that of the logarithm must be the same.",
+    )
+    logits = {
+        "": -squared / 2,
+        "the exponent is −d²/(2σ²): mind the 2.": -squared,
+        "the distances are squared already.": -(squared**2) / 2,
+    }
+    found = float(solve(squared, 1.0))
+    values = {hint: _perplexity(values) for hint, values in logits.items()}
+    for hint, value in values.items():
+        exercise.require(not hint or abs(found - value) > 1e-4, hint)
+    exercise.require(
+        abs(found - values[""]) < 1e-4,
+        f"at σ = 1 the distances given have perplexity {values['']:.4f}; yours is {found:.4g}.",
+    )
+    wide, right = float(solve(squared, 3.0)), _perplexity(-squared / 18)
+    exercise.require(abs(wide - right) < 1e-4, "at σ = 3 it is wrong: divide by σ², not by σ.")
+    far = float(solve(squared + 4000, 1.0))
+    exercise.require(
+        abs(far - values[""]) < 1e-4,
+        "a constant added to all squared distances must change nothing, yet far points underflow: "
+        "use softmax, which subtracts the greatest exponent first.",
+    )
+    exercise.confirm("It counts neighbours, softly: σ is chosen for each point until it fits.")
+
+
+def _perplexity(logits: Tensor) -> float:
+    return float(torch.distributions.Categorical(logits=logits).entropy().exp())
+
+
+def check_shortest_move(answer: object) -> None:
+    """Judge `shortest_move(hidden, weight, bias, source, target)`: (N,) lengths in hidden space.
+
+    hidden: (N, R), weight: (K, R), bias: (K,): the last layer. The answer is the least ‖Δh‖₂ after
+    which class target's logit equals class source's, 0 where it is greater already.
+    """
+    draws = Generator().manual_seed(12)
+    weight = torch.randn(4, 6, generator=draws, dtype=torch.float64)
+    bias = torch.randn(4, generator=draws, dtype=torch.float64)
+    hidden = 3 * torch.randn(40, 6, generator=draws, dtype=torch.float64)
+    exercise = Exercise("9.3")
+    solve = exercise.solution(answer, hidden, weight, bias, 1, 3)
+    if solve is None:
+        return
+    found = solve(hidden, weight, bias, 1, 3)
+    exercise.require(
+        isinstance(found, Tensor) and found.shape == (40,),
+        "return one length an image, (40,) here.",
+    )
+    normal = weight[3] - weight[1]
+    gap = hidden @ normal + bias[3] - bias[1]
+    exercise.require(
+        bool((found >= 0).all()),
+        "a length is not negative: where the target wins already, it is 0.",
+    )
+    exercise.require(
+        bool((found[gap > 0] == 0).all()),
+        "where the target's logit is greater already, no move is needed.",
+    )
+    wrong = {
+        "that is the gap between the logits; divide by how fast a step can close it.": -gap,
+        "the bias counts too.": -(hidden @ normal) / normal.norm(),
+        "the gap closes at the rate ‖w_t − w_s‖₂, not its square.": -gap / normal.norm() ** 2,
+        "two logits move at once: divide by the length of the difference of their weights.": -gap
+        / weight[3].norm(),
+    }
+    _refuse(exercise, found, {hint: value.clamp_min(0) for hint, value in wrong.items()})
+    exercise.require(
+        torch.allclose(found, (-gap / normal.norm()).clamp_min(0)), "that is not the least length."
+    )
+    exercise.confirm("A boundary may run much nearer than the other class's digits lie.")
