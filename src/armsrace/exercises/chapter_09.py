@@ -122,14 +122,6 @@ def check_shortest_move(answer: object) -> None:
     )
     normal = weight[3] - weight[1]
     gap = hidden @ normal + bias[3] - bias[1]
-    exercise.require(
-        bool((found >= 0).all()),
-        "a length is not negative: where the target wins already, it is 0.",
-    )
-    exercise.require(
-        bool((found[gap > 0] == 0).all()),
-        "where the target's logit is greater already, no move is needed.",
-    )
     wrong = {
         "that is the gap between the logits; divide by how fast a step can close it.": -gap,
         "the bias counts too.": -(hidden @ normal) / normal.norm(),
@@ -138,6 +130,10 @@ def check_shortest_move(answer: object) -> None:
         / weight[3].norm(),
     }
     _refuse(exercise, found, {hint: value.clamp_min(0) for hint, value in wrong.items()})
+    exercise.require(
+        bool((found[gap > 0] == 0).all()),
+        "where the target's logit is the greater already, the length is 0.",
+    )
     exercise.require(
         torch.allclose(found, (-gap / normal.norm()).clamp_min(0)), "that is not the least length."
     )
