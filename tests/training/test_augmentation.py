@@ -5,7 +5,7 @@ from torch import nn
 
 from armsrace.datasets import Dataset
 from armsrace.training.augmentation import augmented, mirrored_and_shifted
-from armsrace.training.recipes import every_other
+from armsrace.training.recipes import every_other_pair
 
 
 def _moves(image: torch.Tensor, reach: int) -> set[bytes]:
@@ -47,7 +47,8 @@ def test_the_objective_has_a_gradient_for_float32_weights() -> None:
 
 
 def test_halves_are_disjoint_and_whole(stripes: Dataset) -> None:
-    even, odd = every_other(0, stripes), every_other(1, stripes)
-    assert len(even) == len(odd) == len(stripes) // 2
-    assert torch.equal(even.images, stripes.images[::2])
-    assert torch.equal(odd.labels, stripes.labels[1::2])
+    even, odd = every_other_pair(0, stripes), every_other_pair(1, stripes)
+    pairs = stripes.images.unflatten(0, (-1, 2))
+    assert torch.equal(even.images, pairs[::2].flatten(0, 1))
+    assert torch.equal(odd.images, pairs[1::2].flatten(0, 1))
+    assert torch.equal(odd.labels, stripes.labels.view(-1, 2)[1::2].flatten())

@@ -36,9 +36,11 @@ ENTRIES: dict[str, Entry] = {
     "s3-cnn-fgsm": Entry(classifiers.s3_cnn, "the same, trained on FGSM images alone (ε = .3)"),
     "carlini-wagner": Entry(classifiers.carlini_wagner, "the Carlini–Wagner network"),
     "carlini-wagner-odd": Entry(
-        classifiers.carlini_wagner, "the same, trained on every other image"
+        classifiers.carlini_wagner, "the same, trained on every other pair of images"
     ),
-    "carlini-wagner-even": Entry(classifiers.carlini_wagner, "the same, trained on the others"),
+    "carlini-wagner-even": Entry(
+        classifiers.carlini_wagner, "the same, trained on the other pairs"
+    ),
     "lenet": Entry(convolutional.lenet, "LeNet, 20 and 50 filters", storage=torch.float16),
     "dense-500-150": Entry(
         convolutional.dense_500_150, "784-500-150-10 units, dense", storage=torch.float16
