@@ -1,6 +1,7 @@
 """Every plot the chapters use more than once, in one palette and one style."""
 
 from armsrace.figures.curves import histogram, lines, logits_along, robustness_curves
+from armsrace.figures.filters import filter_maps
 from armsrace.figures.images import attack_panel, confidence_bars, image_grid
 from armsrace.figures.interactive import Markup, live, slider
 from armsrace.figures.maps import DigitMap, Marked, by_layer, digit_maps
@@ -22,6 +23,7 @@ __all__ = [
     "by_layer",
     "confidence_bars",
     "digit_maps",
+    "filter_maps",
     "histogram",
     "image_grid",
     "lines",

@@ -1,0 +1,47 @@
+"""What each filter of a layer answers, as a mosaic."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from armsrace.figures.style import Plot, new_plot, styled
+
+FRAME = "#aeb6bf"
+
+
+@styled
+def filter_maps(maps: Mapping[str, Tensor]) -> Plot:
+    """Side by side, {title: (F, H, W)}: the F maps of a layer's filters as one mosaic, row by row.
+
+    Values are >= 0, on one scale for all: 0 is white and the greatest black, stated beneath.
+    Raises ValueError where there is none, or one has another number of dimensions.
+    """
+    if not maps or any(filters.ndim != 3 for filters in maps.values()):
+        raise ValueError("maps must hold at least one mosaic, each of shape (F, H, W)")
+    greatest = max(float(filters.max()) for filters in maps.values())
+    plot = new_plot(3.2 * len(maps), 3.6)
+    for axes, (title, filters) in zip(
+        plot.subplots(1, len(maps), squeeze=False)[0], maps.items(), strict=True
+    ):
+        axes.imshow(_mosaic(filters.detach().cpu().float()), vmin=0, vmax=greatest or 1.0)
+        axes.set(title=title, xticks=[], yticks=[], facecolor=FRAME)
+        axes.set_xlabel(f"white 0, black {greatest:.3g}")
+        axes.grid(False)
+        axes.spines[:].set_visible(False)
+    return plot
+
+
+def _mosaic(filters: Tensor) -> Any:
+    # A NaN is not drawn, so that the ground shows as a frame around each map.
+    columns = math.ceil(math.sqrt(len(filters)))
+    rows = math.ceil(len(filters) / columns)
+    framed = F.pad(filters, (1, 1, 1, 1), value=torch.nan)
+    blank = framed.new_full((rows * columns - len(framed), *framed.shape[1:]), torch.nan)
+    tiles = torch.cat([framed, blank]).unflatten(0, (rows, columns))
+    return tiles.transpose(1, 2).flatten(2).flatten(0, 1).numpy()
