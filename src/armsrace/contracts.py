@@ -56,24 +56,24 @@ class AttackResult:
         return len(self.images)
 
 
-def check_images(images: Tensor, bounds: Bounds = UNIT) -> None:
+def check_images(images: Tensor, bounds: Bounds = UNIT, name: str = "images") -> None:
     """Raise unless images are a non-empty floating (N, C, H, W), finite and inside bounds."""
     if not isinstance(images, Tensor):
-        raise TypeError(f"images must be a torch.Tensor, got {type(images).__name__}")
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(images).__name__}")
     if images.ndim != 4:
-        raise ValueError(f"images must have shape (N, C, H, W), got {tuple(images.shape)}")
+        raise ValueError(f"{name} must have shape (N, C, H, W), got {tuple(images.shape)}")
     if len(images) == 0:
-        raise ValueError("images must not be empty")
+        raise ValueError(f"{name} must not be empty")
     if not images.is_floating_point():
-        raise TypeError(f"images must be floating point, got {images.dtype}")
+        raise TypeError(f"{name} must be floating point, got {images.dtype}")
     low, high = (value.item() for value in torch.aminmax(images.detach()))
     if not (math.isfinite(low) and math.isfinite(high)):
-        raise ValueError("images must be finite, got NaN or infinity")
+        raise ValueError(f"{name} must be finite, got NaN or infinity")
     # A bound such as 0.1 is not the float32 next to it: compare as the images' dtype has it.
     ends = torch.tensor([bounds.lower, bounds.upper], dtype=images.dtype).tolist()
     if low < ends[0] or high > ends[1]:
         raise ValueError(
-            f"images must lie in [{bounds.lower}, {bounds.upper}], got values in [{low}, {high}]"
+            f"{name} must lie in [{bounds.lower}, {bounds.upper}], got values in [{low}, {high}]"
         )
 
 
