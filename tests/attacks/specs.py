@@ -20,6 +20,7 @@ class AttackSpec:
     fools: the least share of digits that the small network must get wrong at the budget.
     random: takes a generator. targeted: takes targets. least_likely: chooses its own target.
     gradients: asks the model for gradients. shared: one perturbation for the whole batch.
+    aims: finds most targets, as noise, which does not look for them, cannot.
     """
 
     name: str
@@ -33,6 +34,7 @@ class AttackSpec:
     least_likely: bool = False
     gradients: bool = True
     shared: bool = False
+    aims: bool = True
 
     def run(
         self, model: Model, images: Tensor, labels: Tensor, *, scale: float = 1.0,
@@ -48,6 +50,10 @@ class AttackSpec:
             options["targets"] = targets
         return self.attack(model, images, labels, **options)
 
+
+NOISE = {"repeats": 8, "levels": 4, "binary_search_steps": 2}
+BLIND: dict[str, Any] = {"gradients": False, "random": True}
+NOISY: dict[str, Any] = {**BLIND, "aims": False}
 
 SPECS = (
     AttackSpec("fgsm-linf", attacks.fgsm),
@@ -76,5 +82,19 @@ SPECS = (
     AttackSpec(
         "jsma-logits-light", attacks.jsma, {"gamma": 0.03, "form": "logits", "theta": -1}, "l0",
         budget=None, fools=0.5,
+    ),
+    AttackSpec("salt-and-pepper", attacks.salt_and_pepper, NOISE, "l0", budget=None, **NOISY),
+    AttackSpec("gaussian-noise", attacks.gaussian_noise, NOISE, "l2", budget=None, **NOISY),
+    AttackSpec("uniform-noise", attacks.uniform_noise, NOISE, budget=None, fools=0.6, **NOISY),
+    AttackSpec("boundary", attacks.boundary, {"steps": 30}, "l2", budget=None, **NOISY),
+    AttackSpec("square-linf", attacks.square, {"queries": 40}, budget=0.3, fools=0.7, **NOISY),
+    AttackSpec("square-l2", attacks.square, {"queries": 40, "norm": "l2"}, "l2", 5.0, **NOISY),
+    AttackSpec(
+        "one-pixel", attacks.one_pixel, {"pixels": 15, "population": 24, "generations": 12}, "l0",
+        budget=None, fools=0.5, **BLIND,
+    ),
+    AttackSpec("pointwise", attacks.pointwise, {"restarts": 2}, "l0", budget=None, **NOISY),
+    AttackSpec(
+        "pointwise-l2", attacks.pointwise, {"restarts": 1, "norm": "l2"}, "l2", budget=None, **NOISY
     ),
 )  # fmt: skip

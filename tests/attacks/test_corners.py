@@ -60,7 +60,8 @@ def test_thirty_two_classes(spec: AttackSpec, digits: Digits) -> None:
         if not spec.least_likely:
             wanted = found != labels if targets is None else found == targets
             assert torch.equal(result.success, wanted)
-        assert result.success.double().mean() >= 0.5
+        if targets is None or spec.aims:
+            assert result.success.double().mean() >= 0.5
 
 
 @minimal

@@ -1,11 +1,19 @@
 """Attacks: functions from a model, images and labels to an `AttackResult`."""
 
 from armsrace.attacks.bim import bim, least_likely
+from armsrace.attacks.boundary import boundary
 from armsrace.attacks.deepfool import deepfool
 from armsrace.attacks.fgsm import fgsm
 from armsrace.attacks.jsma import jsma
 from armsrace.attacks.momentum import momentum
+from armsrace.attacks.noise import gaussian_noise, salt_and_pepper, uniform_noise
+from armsrace.attacks.one_pixel import one_pixel
 from armsrace.attacks.pgd import pgd
+from armsrace.attacks.pointwise import pointwise
 from armsrace.attacks.rand_fgsm import rand_fgsm
+from armsrace.attacks.square import square
 
-__all__ = ["bim", "deepfool", "fgsm", "jsma", "least_likely", "momentum", "pgd", "rand_fgsm"]
+__all__ = [
+    "bim", "boundary", "deepfool", "fgsm", "gaussian_noise", "jsma", "least_likely", "momentum",
+    "one_pixel", "pgd", "pointwise", "rand_fgsm", "salt_and_pepper", "square", "uniform_noise",
+]  # fmt: skip
