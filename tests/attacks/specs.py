@@ -12,6 +12,8 @@ from torch import Tensor
 from armsrace import attacks
 from armsrace.contracts import AttackResult, Model, Norm
 
+from . import borrowed
+
 
 @dataclass(frozen=True)
 class AttackSpec:
@@ -75,6 +77,7 @@ SPECS = (
     AttackSpec("pgd-restarts", attacks.pgd, {"steps": 2, "restarts": 3}, random=True),
     AttackSpec("momentum", attacks.momentum, {"steps": 3}),
     AttackSpec("deepfool-l2", attacks.deepfool, norm="l2", budget=None, targeted=False),
+    AttackSpec("ddn", attacks.ddn, {"steps": 20}, "l2", budget=None),
     AttackSpec(
         "deepfool-linf", attacks.deepfool, {"norm": "linf"}, budget=None, targeted=False
     ),
@@ -87,14 +90,32 @@ SPECS = (
     AttackSpec("gaussian-noise", attacks.gaussian_noise, NOISE, "l2", budget=None, **NOISY),
     AttackSpec("uniform-noise", attacks.uniform_noise, NOISE, budget=None, fools=0.6, **NOISY),
     AttackSpec("boundary", attacks.boundary, {"steps": 30}, "l2", budget=None, **NOISY),
-    AttackSpec("square-linf", attacks.square, {"queries": 40}, budget=0.3, fools=0.7, **NOISY),
-    AttackSpec("square-l2", attacks.square, {"queries": 40, "norm": "l2"}, "l2", 5.0, **NOISY),
+    AttackSpec("square-linf", attacks.square, {"queries": 40}, budget=0.3, fools=0.5, **NOISY),
     AttackSpec(
-        "one-pixel", attacks.one_pixel, {"pixels": 15, "population": 24, "generations": 12}, "l0",
-        budget=None, fools=0.5, **BLIND,
+        "square-l2", attacks.square, {"queries": 40, "norm": "l2"}, "l2", 5.0, fools=0.5, **NOISY
+    ),
+    AttackSpec(
+        "one-pixel", attacks.one_pixel,
+        {"pixels": 150, "population": 16, "generations": 10, "base": "best"}, "l0", budget=None,
+        **BLIND,
     ),
     AttackSpec("pointwise", attacks.pointwise, {"restarts": 2}, "l0", budget=None, **NOISY),
     AttackSpec(
         "pointwise-l2", attacks.pointwise, {"restarts": 1, "norm": "l2"}, "l2", budget=None, **NOISY
+    ),
+    AttackSpec(
+        "finite-difference-spsa", attacks.finite_difference, {"steps": 3, "samples": 60},
+        budget=0.3, **BLIND,
+    ),
+    AttackSpec(
+        "finite-difference-nes", attacks.finite_difference,
+        {"steps": 2, "samples": 60, "estimator": "nes", "norm": "l2"}, "l2", 7.0, **BLIND,
+    ),
+    AttackSpec("transfer", borrowed.transfer, gradients=False),
+    AttackSpec("substitute", borrowed.substitute, budget=0.4, fools=0.7, shared=True, **NOISY),
+    AttackSpec(
+        "carlini-wagner-l2", attacks.carlini_wagner_l2,
+        {"binary_search_steps": 2, "steps": 12, "step_size": 0.3, "initial_constant": 2.0},
+        norm="l2", budget=None,
     ),
 )  # fmt: skip

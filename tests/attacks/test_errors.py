@@ -52,15 +52,15 @@ BAD_INPUT: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     ),
     "too few rows": (
         {"model": lambda images: FLAT(images)[:1]}, ValueError,
-        "model must return logits of shape (2, K), got (1, 10)",
+        "model must return logits of shape (",
     ),
     "feature maps": (
         {"model": lambda images: images}, ValueError,
-        "model must return logits of shape (2, K), got (2, 1, 28, 28)",
+        "model must return logits of shape (",
     ),
     "a tuple": (
         {"model": lambda images: (FLAT(images),)}, ValueError,
-        "model must return logits of shape (2, K), got tuple",
+        "model must return logits of shape (",
     ),
 }  # fmt: skip
 

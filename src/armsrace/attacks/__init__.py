@@ -2,8 +2,11 @@
 
 from armsrace.attacks.bim import bim, least_likely
 from armsrace.attacks.boundary import boundary
+from armsrace.attacks.carlini_wagner import carlini_wagner_l2
+from armsrace.attacks.ddn import ddn
 from armsrace.attacks.deepfool import deepfool
 from armsrace.attacks.fgsm import fgsm
+from armsrace.attacks.finite_difference import finite_difference
 from armsrace.attacks.jsma import jsma
 from armsrace.attacks.momentum import momentum
 from armsrace.attacks.noise import gaussian_noise, salt_and_pepper, uniform_noise
@@ -12,8 +15,11 @@ from armsrace.attacks.pgd import pgd
 from armsrace.attacks.pointwise import pointwise
 from armsrace.attacks.rand_fgsm import rand_fgsm
 from armsrace.attacks.square import square
+from armsrace.attacks.substitute import substitute
+from armsrace.attacks.transfer import transfer
 
 __all__ = [
-    "bim", "boundary", "deepfool", "fgsm", "gaussian_noise", "jsma", "least_likely", "momentum",
-    "one_pixel", "pgd", "pointwise", "rand_fgsm", "salt_and_pepper", "square", "uniform_noise",
+    "bim", "boundary", "carlini_wagner_l2", "ddn", "deepfool", "fgsm", "finite_difference",
+    "gaussian_noise", "jsma", "least_likely", "momentum", "one_pixel", "pgd", "pointwise",
+    "rand_fgsm", "salt_and_pepper", "square", "substitute", "transfer", "uniform_noise",
 ]  # fmt: skip

@@ -1,0 +1,54 @@
+"""Attacks by way of another network, with one: what their rows need beside a model and digits."""
+
+from __future__ import annotations
+
+import copy
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from armsrace import attacks
+from armsrace.contracts import UNIT, AttackResult, Bounds, Model
+from armsrace.datasets import embedded
+
+PIXELS, CLASSES = 784, 32
+
+
+def some_seeds() -> Tensor:
+    """48 digits that no other test uses, in [0, 1]."""
+    pixels, _ = embedded.digits()
+    return torch.from_numpy(pixels[4000:4960:20].astype("float32"))[:, None] / 255
+
+
+SEEDS = some_seeds()
+
+
+def transfer(
+    model: Model, images: Tensor, labels: Tensor, *, epsilon: float,
+    targets: Tensor | None = None, bounds: Bounds = UNIT,
+) -> AttackResult:  # fmt: skip
+    """From a twin of the model, which is white-box FGSM as far as the images go."""
+    # A copy made in inference mode could not be differentiated.
+    with torch.inference_mode(False):
+        twin = copy.deepcopy(model)
+    return attacks.transfer(
+        model, images, labels, source=twin,
+        attack=partial(attacks.fgsm, epsilon=epsilon), targets=targets, bounds=bounds,
+    )  # fmt: skip
+
+
+def substitute(
+    model: Model, images: Tensor, labels: Tensor, *, epsilon: float, generator: torch.Generator,
+    targets: Tensor | None = None, bounds: Bounds = UNIT,
+) -> AttackResult:  # fmt: skip
+    """By a linear substitute, trained in a few steps."""
+    return attacks.substitute(
+        model, images, labels, seeds=SEEDS + bounds.lower, build=linear, rounds=1, epochs=5,
+        learning_rate=0.01, attack=partial(attacks.fgsm, epsilon=epsilon), targets=targets,
+        bounds=bounds, generator=generator,
+    )  # fmt: skip
+
+
+def linear() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(PIXELS, CLASSES))
