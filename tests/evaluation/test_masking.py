@@ -15,7 +15,9 @@ def few(digits) -> tuple[Tensor, Tensor]:
 
 
 def warned(model, few, **settings) -> set[str]:
-    report = evaluation.masking_report(model, *few, epsilon=EPSILON, steps=20, **settings)
+    report = evaluation.masking_report(
+        model, *few, epsilon=EPSILON, steps=20, queries=60, **settings
+    )
     assert report.suspicious == any(not check.healthy for check in report.checks)
     return {check.question for check in report.checks if not check.healthy}
 
@@ -36,6 +38,14 @@ def test_saturated_logits_have_no_gradient_and_a_transfer_shows_it(s3_cnn, few) 
     assert "Is there a gradient?" in questions
     assert "Is the gradient no weaker than no gradient?" in questions
     assert "Does the error reach 100 % as ε grows?" in questions
+
+
+def test_saturated_logits_are_found_out_without_a_surrogate_too(s3_cnn, few) -> None:
+    report = evaluation.masking_report(
+        lambda images: 1e4 * s3_cnn(images), *few, epsilon=EPSILON, steps=5, queries=60
+    )
+    verdict = report.checks[-1]
+    assert not verdict.healthy and "square, 60 queries" in verdict.evidence
 
 
 def test_rounded_input(s3_cnn, few) -> None:
@@ -85,8 +95,11 @@ def test_the_network_trained_on_fgsm_images_masks(few) -> None:
 def test_bad_budget(s3_cnn, few) -> None:
     with pytest.raises(ValueError, match="epsilon must be >= 1e-06, got 0"):
         evaluation.masking_report(s3_cnn, *few, epsilon=0)
+    with pytest.raises(ValueError, match="queries must be >= 3, got 2"):
+        evaluation.masking_report(s3_cnn, *few, epsilon=EPSILON, queries=2)
 
 
 def test_report_as_html(s3_cnn, few) -> None:
-    markup = evaluation.masking_report(s3_cnn, *few, epsilon=EPSILON, steps=2)._repr_html_()
+    report = evaluation.masking_report(s3_cnn, *few, epsilon=EPSILON, steps=2, queries=5)
+    markup = report._repr_html_()
     assert markup.count("<tr>") == 6

@@ -6,17 +6,16 @@ and silence is none either: a defense is judged by an attack made for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from armsrace.attacks import fgsm, pgd
+from armsrace.attacks import fgsm, pgd, square
 from armsrace.attacks.problem import Problem, posed
-from armsrace.attacks.randomness import default_generator, signs
-from armsrace.contracts import UNIT, Bounds, Model, are_probabilities, check_at_least
+from armsrace.contracts import UNIT, Bounds, Model, are_probabilities, check_at_least, check_count
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,7 @@ def masking_report(
     epsilon: float,
     surrogate: Model | None = None,
     steps: int = 40,
+    queries: int = 200,
     bounds: Bounds = UNIT,
     generator: torch.Generator | None = None,
 ) -> MaskingReport:
@@ -74,12 +74,14 @@ def masking_report(
         epsilon: the budget of the attacks, in pixel units.
         surrogate: another model of the same task, whose adversarial images are tried on this one.
         steps: of PGD.
+        queries: of the square attack, a random search on scores, which no mask of gradients stops.
         bounds: the box; a budget as wide as the box must break every model.
-        generator: for the random search; a new one seeded 0 by default.
+        generator: for the square attack; a new one seeded 0 by default.
 
     Raises ValueError or TypeError naming the argument and the rule it breaks.
     """
     check_at_least("epsilon", epsilon, 1e-6)
+    check_count("queries", queries, 3)
     with torch.no_grad():
         first, second = model(images), model(images)
     probabilities = are_probabilities(first)
@@ -89,14 +91,18 @@ def masking_report(
               "rows sum to 1: softmax outputs" if probabilities else "rows do not sum to 1"),
         Check("Is it deterministic?", bool(torch.equal(first, second)),
               f"two passes differ by at most {(first - second).abs().max():.2g}"),
-        *_of_gradients(attacked, images, labels, epsilon, surrogate, steps, bounds, generator),
+        *_of_gradients(
+            attacked, images, labels, epsilon, steps, bounds,
+            partial(_without_gradient, surrogate=surrogate, queries=queries, generator=generator),
+            f"square, {queries} queries" + (", or transfer" if surrogate is not None else ""),
+        ),
     ]  # fmt: skip
     return MaskingReport(tuple(checks))
 
 
 def _of_gradients(
-    model: Model, images: Tensor, labels: Tensor, epsilon: float, surrogate: Model | None,
-    steps: int, bounds: Bounds, generator: torch.Generator | None,
+    model: Model, images: Tensor, labels: Tensor, epsilon: float, steps: int, bounds: Bounds,
+    without_gradient: Callable[..., Tensor], way: str,
 ) -> Iterator[Check]:  # fmt: skip
     with posed(model, images, labels, None, bounds) as problem:
         gradient, _ = problem.ascent(images)
@@ -111,24 +117,24 @@ def _of_gradients(
         most = _error(iterate(epsilon=width, steps=2 * steps).success)
         evidence = f"error {most:.1%} at ε = {width:g}, the whole box"
         yield Check("Does the error reach 100 % as ε grows?", most >= 0.99, evidence)
-        blind = _error(_without_gradient(problem, epsilon, surrogate, steps, generator))
-        way = "random search" if surrogate is None else "transfer or random search"
-        evidence = f"error {white:.1%} with the gradient, {blind:.1%} by {way}"
+        blind = _error(without_gradient(problem, epsilon, steps))
+        evidence = f"error {white:.1%} with the gradient, {blind:.1%} without ({way})"
         yield Check("Is the gradient no weaker than no gradient?", white >= blind - 0.01, evidence)
 
 
 def _without_gradient(
-    problem: Problem, epsilon: float, surrogate: Model | None, steps: int,
+    problem: Problem, epsilon: float, steps: int, surrogate: Model | None, queries: int,
     generator: torch.Generator | None,
 ) -> Tensor:  # fmt: skip
-    candidates: list[Tensor] = []
-    images, bounds = problem.images, problem.bounds
+    images, labels, bounds = problem.images, problem.labels, problem.bounds
+    success = square(
+        problem.model, images, labels, epsilon=epsilon, queries=queries, bounds=bounds,
+        generator=generator,
+    ).success  # fmt: skip
     if surrogate is not None:
-        found = pgd(surrogate, images, problem.labels, epsilon=epsilon, steps=steps, bounds=bounds)
-        candidates.append(found.images)
-    draws = default_generator(generator)
-    candidates += [bounds.clip(images + epsilon * signs(images, draws)) for _ in range(20)]
-    return torch.stack([problem.loss(candidate)[1] for candidate in candidates]).any(dim=0)
+        found = pgd(surrogate, images, labels, epsilon=epsilon, steps=steps, bounds=bounds)
+        success = success | problem.loss(found.images)[1]
+    return success
 
 
 def _log_of(model: Model) -> Model:
