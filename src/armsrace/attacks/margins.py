@@ -26,3 +26,10 @@ def margin(logits: Tensor, classes: Tensor) -> Tensor:
     own = logits.gather(1, classes[:, None])
     others = logits.scatter(1, classes[:, None], -torch.inf)
     return others.amax(dim=1) - own.squeeze(1)
+
+
+def log_odds(logits: Tensor, classes: Tensor) -> Tensor:
+    """log (1 − p) / p of the class: p itself is rounded to 1 where the model is confident."""
+    own = logits.gather(1, classes[:, None])
+    others = logits.scatter(1, classes[:, None], -torch.inf)
+    return others.logsumexp(dim=1) - own.squeeze(1)

@@ -57,7 +57,7 @@ class Problem:
         """
         images = images.detach().requires_grad_()
         with torch.enable_grad():
-            losses = self._adversarial_loss(self.logits(images), loss)
+            losses = self.adversarial_loss(self.logits(images), loss)
             return gradient_of(losses.sum(), images), losses.detach()
 
     def jacobian(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,7 +77,7 @@ class Problem:
     def loss(self, images: Tensor, loss: Loss = cross_entropy) -> tuple[Tensor, Tensor]:
         """How adversarial each image is (N,), as `ascent` climbs it, and whether it fools (N,)."""
         logits = self.logits(images)
-        return self._adversarial_loss(logits, loss), self.fooled(logits)
+        return self.adversarial_loss(logits, loss), self.fooled(logits)
 
     def subset(self, kept: Tensor) -> Problem:
         """The same problem for the images chosen by a bool mask or indices (M,)."""
@@ -100,7 +100,8 @@ class Problem:
         kept = torch.where(result.success.view(-1, 1, 1, 1), result.images, self.images)
         return replace(result, images=kept)
 
-    def _adversarial_loss(self, logits: Tensor, loss: Loss) -> Tensor:
+    def adversarial_loss(self, logits: Tensor, loss: Loss) -> Tensor:
+        """(N,), greater where more adversarial: the loss of the label, or minus the target's."""
         return loss(logits, self.labels) if self.targets is None else -loss(logits, self.targets)
 
 
