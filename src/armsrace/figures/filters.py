@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from armsrace.figures.style import Plot, new_plot, styled
 
-FRAME = "#aeb6bf"
+FRAME = "#cbd2d9"
 
 
 @styled
