@@ -47,11 +47,10 @@ def finite_difference(
         generator: where the directions come from; a new one seeded 0 by default.
 
     A step costs an image one query and two for each of the `samples` directions, or for each of
-    its C · H · W pixel values with estimator="coordinate"; no gradient is asked for. Images equal
-    to their neighbour in the batch share their probes, and each counts them. Raises ValueError or
-    TypeError naming the argument and the rule it breaks. Sources: Uesato et al. 2018, Algorithm 1
-    (SPSA; there with Adam, here with projected steps, so that it differs from PGD in the gradient
-    alone); Ilyas et al. 2018 (NES); Schott et al. 2019 (coordinates).
+    its C · H · W pixel values with estimator="coordinate"; no gradient is asked for. Raises
+    ValueError or TypeError naming the argument and the rule it breaks. Sources: Uesato et al. 2018,
+    Algorithm 1 (SPSA; there with Adam, here with projected steps, so that it differs from PGD in
+    the gradient alone); Ilyas et al. 2018 (NES); Schott et al. 2019 (coordinates).
     """
     answers = smoothed_gradient(
         model, estimator=estimator, samples=samples, spacing=spacing, bounds=bounds,

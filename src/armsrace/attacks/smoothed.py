@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from armsrace.attacks.randomness import default_generator
@@ -47,8 +47,8 @@ def smoothed_gradient(
     own slope is known: where p(y) rounds to 1 the loss would not change. A probe that the box cuts
     short is allowed for, so all three stay exact (in the mean) on a linear model, and "coordinate"
     on a quadratic one where the box is not in the way. All images of a batch are probed in the
-    same directions, so a result does not depend on its batch-mates, and equal neighbours, such as
-    the copies of which DeepFool asks one class each, are probed once.
+    same directions, so a result does not depend on its batch-mates; and the probes of one forward
+    pass serve all its backward passes, so a Jacobian costs no more than a gradient.
 
     Raises ValueError or TypeError naming the argument and the rule it breaks. Sources: Schott et
     al. 2019 (coordinates); Uesato et al. 2018, Algorithm 1 (SPSA); Ilyas et al. 2018, Algorithm 1
@@ -90,34 +90,32 @@ class SmoothedGradient(nn.Module):
         self.queries += len(images)
         return self.model(images)
 
-    def estimate(self, images: Tensor, slopes: Tensor) -> Tensor:
-        """The gradient (N, C, H, W) of Σ slopes · logits, slopes (N, K)."""
-        distinct, place = images.unique_consecutive(return_inverse=True, dim=0)
-        total = torch.zeros_like(images).flatten(1)
-        for directions in self._directions(images):
-            moves = self.spacing * directions.view(-1, *images.shape[1:])
-            pairs = torch.stack([distinct[:, None] + moves, distinct[:, None] - moves], dim=1)
+    def probe(self, images: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Directions (P, C·H·W), None for the pixels themselves, and rises of the logits (N, P, K).
+
+        A rise is the difference of the logits on both sides of the image.
+        """
+        drawn = None if self.estimator == "coordinate" else self._draw(images)
+        pixels = images[0].numel()
+        places = torch.arange(self.cost(images) // 2, device=images.device)
+        rises = []
+        for part in places.split(max(1, self.batch_size // (2 * len(images)))):
+            units = functional.one_hot(part, pixels) if drawn is None else drawn[part]
+            moves = self.spacing * units.to(images.dtype).view(-1, *images.shape[1:])
+            pairs = torch.stack([images[:, None] + moves, images[:, None] - moves])
             logits = self.ask(self.bounds.clip(pairs).flatten(0, 2))
-            above, below = logits.view(len(distinct), 2, len(moves), -1).unbind(dim=1)
-            rises = (above - below)[place] @ slopes[:, :, None]
-            total += rises.squeeze(2) @ directions
-        return total.view_as(images) / self._widths(images)
+            above, below = logits.view(2, len(images), len(part), -1)
+            rises.append(above - below)
+        return drawn, torch.cat(rises, dim=1)
 
-    def _directions(self, images: Tensor) -> Iterator[Tensor]:
-        # Drawn in one go, and in float32: neither batch size nor dtype may change the numbers.
-        count, pixels = self.samples, images[0].numel()
-        at_once = max(1, self.batch_size // (2 * len(images)))
-        if self.estimator == "coordinate":
-            for places in torch.arange(pixels, device=images.device).split(at_once):
-                yield functional.one_hot(places, pixels).to(images.dtype)
-            return
-        drawn = torch.randn((count, pixels), generator=self.generator, device=self.generator.device)
-        if self.estimator == "spsa":
-            drawn = torch.where(drawn < 0, -1.0, 1.0)
-        yield from drawn.to(images).split(at_once)
+    def _draw(self, images: Tensor) -> Tensor:
+        # All at once and in float32: neither batch size nor dtype may change the numbers.
+        shape, place = (self.samples, images[0].numel()), self.generator.device
+        drawn = torch.randn(shape, generator=self.generator, device=place)
+        return (torch.where(drawn < 0, -1.0, 1.0) if self.estimator == "spsa" else drawn).to(images)
 
-    def _widths(self, images: Tensor) -> Tensor:
-        """What the sum of (rise · direction) has to be divided by, pixel by pixel."""
+    def widths(self, images: Tensor) -> Tensor:
+        """What the sum of (rise · direction) has to be divided by, pixel by pixel (N, C, H, W)."""
         low, high, spacing = self.bounds.lower, self.bounds.upper, self.spacing
         if self.estimator == "nes":
             # Stein's lemma: E[ξ clip(x + σξ)] is σ times the chance that nothing is clipped.
@@ -131,11 +129,16 @@ class _Estimated(Function):
     @staticmethod
     def forward(ctx: Any, images: Tensor, smoothed: SmoothedGradient) -> Tensor:
         ctx.save_for_backward(images)
-        ctx.smoothed = smoothed
+        ctx.smoothed, ctx.probed = smoothed, None
         return smoothed.ask(images)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+    @once_differentiable
+    def backward(ctx: Any, slopes: Tensor) -> tuple[Tensor, None]:
         (images,) = ctx.saved_tensors
-        with torch.no_grad():
-            return ctx.smoothed.estimate(images, gradients[0]), None
+        # A Jacobian takes a backward pass for each class: one set of probes serves all.
+        ctx.probed = ctx.probed or ctx.smoothed.probe(images)
+        directions, rises = ctx.probed
+        total = (rises @ slopes[:, :, None]).squeeze(2)
+        total = total if directions is None else total @ directions
+        return total.view_as(images) / ctx.smoothed.widths(images), None
