@@ -50,7 +50,7 @@ def jsma(
         bounds: the box of valid pixels.
 
     Minimal norm, in L0. A pixel moves with all its channels, whose slopes are added, and once; in
-    the paper each channel is a feature, and for a theta between -1 and 1 a feature may move again. Pixels that
+    the paper each channel is a feature, and may move again where theta is less than 1. Pixels that
     cannot move by theta are left out from the start. A step costs one pass, and two gradients with
     logits or one with softmax, where each slope follows from the other. Raises ValueError or
     TypeError naming the argument and the rule it breaks.
