@@ -99,13 +99,13 @@ def shortest_step(
     whole, length = (
         torch.linalg.vector_norm(side.flatten(2), ord=order, dim=2) for side in (normals, free)
     )
-    # The share of the gap that the paper's step would close within the box.
-    share = (length / whole) ** order
     # A flat direction leads nowhere: infinitely far, and no step where all are flat.
-    away = torch.where(length > 0, share.clamp_min(0.5) * gaps / length, torch.inf)
-    size, nearest = away.scatter(1, labels[:, None], torch.inf).min(dim=1)
-    size = torch.where(size.isfinite(), size, 0.0)
-    normal, length = free[rows, nearest], length[rows, nearest]
+    away = torch.where(length > 0, gaps / whole, torch.inf).scatter(1, labels[:, None], torch.inf)
+    nearest = away.argmin(dim=1)
+    normal, whole, length = free[rows, nearest], whole[rows, nearest], length[rows, nearest]
+    # The share of the gap that the paper's step would close within the box.
+    share = ((length / whole) ** order).clamp_min(0.5)
+    size = torch.where(length > 0, share * gaps[rows, nearest] / length, 0.0)
     if norm == "linf":
         return column(size) * normal.sign()
     return column(size / torch.where(length > 0, length, 1.0)) * normal
