@@ -40,7 +40,7 @@ def straight_through(purifier: Purifier, *, backward: Purifier | None = None) ->
             place of the identity's.
 
     Gives: a module with exactly the purifier's values. Raises ValueError where these have another
-    shape or dtype than the stand-in's. Source: Athalye, Carlini and Wagner 2018, §4.1 and §4.1.2.
+    shape or dtype than the stand-in's. Source: Athalye, Carlini and Wagner 2018, §4.1.
     """
     return _StraightThrough(purifier, backward)
 
