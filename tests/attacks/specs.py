@@ -97,7 +97,7 @@ SPECS = (
     AttackSpec(
         "one-pixel", attacks.one_pixel,
         {"pixels": 150, "population": 16, "generations": 10, "base": "best"}, "l0", budget=None,
-        **BLIND,
+        **NOISY,
     ),
     AttackSpec("pointwise", attacks.pointwise, {"restarts": 2}, "l0", budget=None, **NOISY),
     AttackSpec(
