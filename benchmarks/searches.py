@@ -72,7 +72,10 @@ def races() -> dict[str, Race]:
         "JSMA, Υ = 14.5 %": Race("l0", own(attacks.jsma), {"ART": of_art(saliency)}, targeted=True),
         "boundary, 5,000 steps": Race(
             "l2", own(attacks.boundary, steps=5000),
-            {"Foolbox": of_foolbox(of.BoundaryAttack(steps=5000))},
+            {
+                "armsrace, 2,250 steps": own(attacks.boundary, steps=2250),
+                "Foolbox": of_foolbox(of.BoundaryAttack(steps=5000)),
+            },
         ),
         "pointwise, one start": Race(
             "l0", pointwise, {"Foolbox": of_foolbox(of.PointwiseAttack(l2_binary_search=False))}

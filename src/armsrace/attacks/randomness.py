@@ -66,14 +66,17 @@ class Keys:
     def normal(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
         """Standard normal numbers (N, *shape), of the images' dtype and device.
 
-        Box and Muller on the two halves of one 64-bit word: tails end at 6.7 standard deviations.
+        Box and Muller: the two halves of one 64-bit word give two numbers, whose tails end at 6.7
+        standard deviations.
         """
-        bits = self._bits(shape, generator)
+        count = math.prod(shape)
+        bits = self._bits(((count + 1) // 2,), generator)
         # 32 bits are more than half-precision numbers can hold.
         wide = torch.promote_types(self._dtype, torch.float32)
         high, low = ((bits >> shift & (2**32 - 1)).to(wide) for shift in (32, 0))
-        radius = (-2 * ((high + 0.5) / 2**32).log()).sqrt()
-        return (radius * (low * (2 * torch.pi / 2**32)).cos()).to(self._dtype)
+        radius, angle = (-2 * ((high + 0.5) / 2**32).log()).sqrt(), low * (2 * torch.pi / 2**32)
+        both = torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1)
+        return both[:, :count].to(self._dtype).view(-1, *shape)
 
     def _bits(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
         seed = torch.randint(2**62, (), generator=generator, device=generator.device)
