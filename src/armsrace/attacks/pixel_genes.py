@@ -30,12 +30,17 @@ def inside(genes: Tensor) -> Tensor:
 
 
 def painted(images: Tensor, genes: Tensor, bounds: Bounds) -> Tensor:
-    """Images (M, C, H, W) with the pixels of genes (M, pixels, 2 + C) set in order."""
-    images, sizes = images.clone(), torch.tensor(images.shape[2:], device=images.device)
-    numbers = torch.arange(len(images), device=images.device)
-    for pixel in genes.unbind(dim=1):
-        # Rounding may take a remainder to 1, which is no place.
-        row, column = (pixel[:, :2] * sizes).long().minimum(sizes - 1).unbind(dim=1)
-        color = bounds.lower + (bounds.upper - bounds.lower) * pixel[:, 2:]
-        images[numbers, :, row, column] = bounds.clip(color).to(images.dtype)
-    return images
+    """Images (M, C, H, W) with the pixels of genes (M, pixels, 2 + C) set: of two alike the last.
+
+    Both then write the last one's color, so that the order of writing does not matter.
+    """
+    height, width = images.shape[2:]
+    # Rounding may take a remainder to 1, which is no place.
+    row = (genes[..., 0] * height).long().clamp_max(height - 1)
+    place = row * width + (genes[..., 1] * width).long().clamp_max(width - 1)
+    numbers = torch.arange(genes.shape[1], device=genes.device).expand_as(place)
+    last = place.new_zeros(len(images), height * width).scatter_reduce(1, place, numbers, "amax")
+    color = genes[..., 2:].take_along_dim(last.gather(1, place)[..., None], dim=1)
+    values = bounds.clip(bounds.lower + (bounds.upper - bounds.lower) * color).to(images.dtype)
+    places = place[:, None].expand(-1, images.shape[1], -1)
+    return images.flatten(2).scatter(2, places, values.transpose(1, 2)).view_as(images)
