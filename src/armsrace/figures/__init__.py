@@ -5,6 +5,7 @@ from armsrace.figures.filters import filter_maps
 from armsrace.figures.images import attack_panel, confidence_bars, image_grid
 from armsrace.figures.interactive import Markup, live, slider
 from armsrace.figures.maps import DigitMap, Marked, by_layer, digit_maps
+from armsrace.figures.planes import decision_map, scatter
 from armsrace.figures.races import benchmarks
 from armsrace.figures.style import CYCLE, PALETTE, Plot, new_plot, styled, use_style
 from armsrace.figures.surfaces import surfaces
@@ -22,6 +23,7 @@ __all__ = [
     "benchmarks",
     "by_layer",
     "confidence_bars",
+    "decision_map",
     "digit_maps",
     "filter_maps",
     "histogram",
@@ -31,6 +33,7 @@ __all__ = [
     "logits_along",
     "new_plot",
     "robustness_curves",
+    "scatter",
     "slider",
     "styled",
     "surfaces",
