@@ -61,5 +61,6 @@ def test_curves_run_over_the_layers() -> None:
     axes = figures.by_layer({"noise": values}, layers, y_label="change", percent=True).axes[0]
     assert [tick.get_text() for tick in axes.get_xticklabels()] == layers
     np.testing.assert_allclose(axes.lines[0].get_ydata(), values)
+    assert axes.get_ylim()[0] == 0
     with pytest.raises(ValueError, match="must pair x with y, got 3 and 2"):
         figures.by_layer({"noise": values[:2]}, layers, y_label="change")

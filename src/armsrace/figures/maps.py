@@ -108,11 +108,13 @@ def by_layer(
 ) -> Plot:
     """Curves {name: (L,)} over the L layers of a network, from its input to its logits.
 
-    percent prints the y axis, a fraction, in %. Raises ValueError where a curve has not one value
-    a layer.
+    percent prints the y axis, a fraction, in %. A linear y axis begins at 0: heights compare as the
+    values do. Raises ValueError where a curve has not one value a layer.
     """
     places = torch.arange(len(layers))
     curves: Series = {name: (places, values) for name, values in series.items()}
     plot = lines(curves, x_label="layer", y_label=y_label, y_scale=y_scale, percent=percent)
     plot.axes[0].set_xticks(range(len(layers)), layers)
+    if y_scale == "linear":
+        plot.axes[0].set_ylim(bottom=0)
     return plot
