@@ -46,7 +46,7 @@ def test_relative_change_hints(wrong, hint: str) -> None:
 def perplexity(logits, base=torch.e):
     """e, or another base, to the power of the entropy in nats."""
     p = logits.softmax(0)
-    return base ** -(p * p.log()).sum()
+    return base ** -torch.xlogy(p, p).sum()
 
 
 def test_perplexity(capsys) -> None:
@@ -70,6 +70,7 @@ def underflowing(squared, sigma):
         (lambda d, s: perplexity(-d / (2 * s)), "not by σ"),
         (lambda d, s: float(len(d)), "yours is 5"),
         (underflowing, "use softmax"),
+        (lambda d, s: torch.exp(-(p := (-d / (2 * s**2)).softmax(0)) @ p.log()), "use torch.xlogy"),
     ],
 )
 def test_perplexity_hints(wrong, hint: str) -> None:

@@ -94,6 +94,12 @@ def check_perplexity(answer: object) -> None:
         "a constant added to all squared distances must change nothing, yet far points underflow: "
         "use softmax, which subtracts the greatest exponent first.",
     )
+    outlier = float(solve(torch.cat([squared, squared.new_tensor([1e6])]), 1.0))
+    exercise.require(
+        abs(outlier - values[""]) < 1e-4,
+        "a neighbour too far to have any chance must count for nothing. The limit of p log p is 0, "
+        "but 0 · log 0 gives nan: use torch.xlogy(p, p).",
+    )
     exercise.confirm("It counts neighbours, softly: σ is chosen for each point until it fits.")
 
 
