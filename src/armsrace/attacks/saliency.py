@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from armsrace.attacks.margins import log_odds
 from armsrace.attacks.problem import Problem, gradient_of
 
 Form = Literal["logits", "softmax"]
@@ -22,19 +23,18 @@ def slopes(problem: Problem, images: Tensor, form: Form) -> tuple[Tensor, Tensor
 
     With a target its output shall rise and the sum of all others fall; without, the sum of all
     others shall rise and the label's output fall. Softmax outputs sum to one, so that there one
-    slope is minus the other; for both stands the slope of log p/(1 − p), which is p's own times a
-    positive factor and, unlike it, does not vanish where the model is sure.
+    slope is minus the other; for both stands the slope of the log odds, which is p's own times a
+    factor and, unlike it, does not vanish where the model is sure.
     """
     images = images.detach().requires_grad_()
     classes = problem.labels if problem.targets is None else problem.targets
     with torch.enable_grad():
         logits = problem.logits(images)
-        output = logits.gather(1, classes[:, None]).squeeze(1)
         if form == "softmax":
-            rest = logits.scatter(1, classes[:, None], -torch.inf).logsumexp(dim=1)
-            own = _of_pixels(gradient_of((output - rest).sum(), images))
-            others = -own
+            others = _of_pixels(gradient_of(log_odds(logits, classes).sum(), images))
+            own = -others
         else:
+            output = logits.gather(1, classes[:, None])
             own = _of_pixels(gradient_of(output.sum(), images, again=True))
             others = _of_pixels(gradient_of(logits.sum(), images)) - own
     return logits.detach(), *((own, others) if problem.targets is not None else (others, own))
