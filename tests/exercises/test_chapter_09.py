@@ -24,6 +24,8 @@ def size(activation):
 def test_relative_change(capsys) -> None:
     chapter.check_relative_change(lambda b, a: size(a - b) / size(b))
     assert "9.1: right" in capsys.readouterr().out
+    chapter.check_relative_change(lambda b, a: size(a.double() - b) / size(b.double()))
+    assert "9.1: right" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

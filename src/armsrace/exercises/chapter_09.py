@@ -29,6 +29,7 @@ def check_relative_change(answer: object) -> None:
         isinstance(found, Tensor) and found.shape == (3,),
         "return one number an image, (3,) here: a layer's filters and places belong together.",
     )
+    found = found.to(before.dtype)
     change, size = (after - before).flatten(1), before.flatten(1)
     wrong = {
         "divide by the size of the activation before, not after.": change.norm(dim=1)
