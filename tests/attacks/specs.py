@@ -99,7 +99,7 @@ SPECS = (
         {"pixels": 150, "population": 16, "generations": 10, "base": "best"}, "l0", budget=None,
         **NOISY,
     ),
-    AttackSpec("pointwise", attacks.pointwise, {"restarts": 2}, "l0", budget=None, **NOISY),
+    AttackSpec("pointwise", attacks.pointwise, {"restarts": 1}, "l0", budget=None, **NOISY),
     AttackSpec(
         "pointwise-l2", attacks.pointwise, {"restarts": 1, "norm": "l2"}, "l2", budget=None, **NOISY
     ),

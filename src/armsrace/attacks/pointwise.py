@@ -89,9 +89,11 @@ def _search(
     numbers = fools.nonzero()[:, 0]
     owners = every.repeat_interleave(restarts)[numbers]
     part = problem.subset(owners)
+    # Each phase has a stream of its own, for how many passes the first takes depends on the batch.
+    resetting, shortening = _forked(generator), _forked(generator)
     rows, asked = reset(
         part, starts[numbers],
-        lambda: keys.uniform((restarts, *units), generator).flatten(0, 1)[numbers],
+        lambda: keys.uniform((restarts, *units), resetting).flatten(0, 1)[numbers],
     )  # fmt: skip
     queries = queries.index_add(0, owners, asked)
     away = torch.full_like(fools, torch.inf, dtype=rows.dtype)
@@ -101,7 +103,7 @@ def _search(
     if norm == "l2":
         some = fools[best].nonzero()[:, 0]
         found[some], asked = shorten(
-            problem.subset(some), found[some], lambda: keys.uniform(units, generator)[some]
+            problem.subset(some), found[some], lambda: keys.uniform(units, shortening)[some]
         )
         queries[some] += asked
     return found, queries
@@ -124,3 +126,9 @@ def _starts(
     images = torch.stack([one.images for one in noisy], dim=1).flatten(0, 1)
     fools = torch.stack([one.success for one in noisy], dim=1).flatten()
     return images, fools, torch.stack([one.queries for one in noisy]).sum(dim=0)
+
+
+def _forked(generator: torch.Generator) -> torch.Generator:
+    """A new stream that follows from the generator's next draw."""
+    seed = torch.randint(2**62, (), generator=generator, device=generator.device)
+    return torch.Generator(generator.device).manual_seed(int(seed))
