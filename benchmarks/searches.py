@@ -55,7 +55,6 @@ def races() -> dict[str, Race]:
     carlini: dict[str, Any] = {"binary_search_steps": 9, "steps": 1000}
     saliency = partial(art.SaliencyMapMethod, theta=1.0, gamma=0.145, batch_size=128, verbose=False)
     square = partial(art.SquareAttack, eps=EPSILON, max_iter=1000, batch_size=128, verbose=False)
-    pointwise = own(attacks.pointwise, restarts=1)
     return {
         "Carlini–Wagner L2, 9 × 1,000": Race(
             "l2", own(attacks.carlini_wagner_l2, **carlini),
@@ -77,8 +76,12 @@ def races() -> dict[str, Race]:
                 "Foolbox": of_foolbox(of.BoundaryAttack(steps=5000)),
             },
         ),
-        "pointwise, one start": Race(
-            "l0", pointwise, {"Foolbox": of_foolbox(of.PointwiseAttack(l2_binary_search=False))}
+        "pointwise L0, at equal queries": Race(
+            "l0", own(attacks.pointwise, restarts=8),
+            {
+                "armsrace, three starts": own(attacks.pointwise, restarts=3),
+                "Foolbox": of_foolbox(of.PointwiseAttack(l2_binary_search=False)),
+            },
         ),
         f"square L∞, ε = {EPSILON}, 1,000 queries": Race(
             "linf", own(attacks.square, epsilon=EPSILON, queries=1000), {"ART": of_art(square)}
