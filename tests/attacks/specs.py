@@ -96,12 +96,11 @@ SPECS = (
     ),
     AttackSpec(
         "one-pixel", attacks.one_pixel,
-        {"pixels": 150, "population": 16, "generations": 10, "base": "best"}, "l0", budget=None,
+        {"pixels": 200, "population": 12, "generations": 4, "base": "best"}, "l0", budget=None,
         **NOISY,
     ),
-    AttackSpec("pointwise", attacks.pointwise, {"restarts": 1}, "l0", budget=None, **NOISY),
     AttackSpec(
-        "pointwise-l2", attacks.pointwise, {"restarts": 1, "norm": "l2"}, "l2", budget=None, **NOISY
+        "pointwise", attacks.pointwise, {"restarts": 1, "norm": "l2"}, "l2", budget=None, **NOISY
     ),
     AttackSpec(
         "finite-difference-spsa", attacks.finite_difference, {"steps": 3, "samples": 60},
@@ -117,5 +116,13 @@ SPECS = (
         "carlini-wagner-l2", attacks.carlini_wagner_l2,
         {"binary_search_steps": 2, "steps": 12, "step_size": 0.3, "initial_constant": 2.0},
         norm="l2", budget=None,
+    ),
+    AttackSpec(
+        "universal-linf", attacks.universal, {"passes": 2}, budget=0.4, fools=0.6, random=True,
+        targeted=False, shared=True,
+    ),
+    AttackSpec(
+        "universal-ascent", attacks.universal, {"passes": 4, "method": "ascent", "norm": "l2"},
+        "l2", 6.0, fools=0.6, random=True, targeted=False, shared=True,
     ),
 )  # fmt: skip
