@@ -118,11 +118,16 @@ SPECS = (
         norm="l2", budget=None,
     ),
     AttackSpec(
-        "universal-linf", attacks.universal, {"passes": 2}, budget=0.4, fools=0.6, random=True,
-        targeted=False, shared=True,
+        "universal-linf", attacks.universal, {"passes": 2}, budget=0.4, fools=0.6, targeted=False,
+        shared=True,
     ),
     AttackSpec(
         "universal-ascent", attacks.universal, {"passes": 4, "method": "ascent", "norm": "l2"},
-        "l2", 6.0, fools=0.6, random=True, targeted=False, shared=True,
+        "l2", 6.0, targeted=False, shared=True,
+    ),
+    AttackSpec(
+        "carlini-wagner-linf", attacks.carlini_wagner_linf,
+        {"steps": 12, "step_size": 0.3, "initial_constant": 1.0, "largest_constant": 2.0,
+         "decrease": 0.7}, budget=None,
     ),
 )  # fmt: skip

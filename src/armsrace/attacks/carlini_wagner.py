@@ -8,18 +8,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from armsrace.attacks.nearest import Nearest
+from armsrace.attacks.nearest import Nearest, check_options
 from armsrace.attacks.norms import column
 from armsrace.attacks.problem import Problem, posed
-from armsrace.attacks.tanh_adam import PerImage, Progress, TanhAdam, window
-from armsrace.contracts import (
-    UNIT,
-    AttackResult,
-    Bounds,
-    Model,
-    check_at_least,
-    check_count,
-)
+from armsrace.attacks.progress import PerImage, Progress
+from armsrace.attacks.tanh_adam import TanhAdam
+from armsrace.contracts import UNIT, AttackResult, Bounds, Model, check_count
 
 
 def carlini_wagner_l2(
@@ -66,28 +60,21 @@ def carlini_wagner_l2(
     Where no image reaches κ the clean one is returned. Raises ValueError or TypeError naming the
     argument and the rule it breaks.
     """
-    check_at_least("confidence", confidence, 0)
+    check_options(confidence, steps, step_size, initial_constant, levels)
     check_count("binary_search_steps", binary_search_steps)
-    check_count("steps", steps)
-    check_at_least("step_size", step_size, 1e-6)
-    check_at_least("initial_constant", initial_constant, 1e-12)
-    if levels is not None:
-        check_count("levels", levels, 2)
     with posed(model, images, labels, targets, bounds) as problem:
         found = Nearest(problem, confidence)
         begin = problem.images if start is None else _checked(start, problem)
         descent = TanhAdam(begin[found.places], bounds, step_size, levels)
-        constants = _Constants(found.sizes, initial_constant, window(steps))
-        constants.hasty = abort_early and start is None
-        progress = Progress(found.sizes, window(steps) if abort_early else steps + 1)
-        _search(found, descent, constants, progress, steps, binary_search_steps)
+        constants = _Constants(found.sizes, initial_constant, binary_search_steps)
+        progress = Progress(found.sizes, steps, gain=0.01 if abort_early else None)
+        _search(found, descent, constants, progress, hasty=abort_early and start is None)
         return found.finish()
 
 
 def _search(
-    found: Nearest, descent: TanhAdam, constants: _Constants, progress: Progress, steps: int,
-    constants_tried: int,
-) -> None:  # fmt: skip
+    found: Nearest, descent: TanhAdam, constants: _Constants, progress: Progress, hasty: bool
+) -> None:
     while len(found.places):
         images = descent.images()
         slopes, margins = found.ask(images)
@@ -95,46 +82,43 @@ def _search(
         sizes = moved.square().flatten(1).sum(dim=1)
         reached = found.offer(images, margins, sizes)
         descent.step(2 * moved - column(constants.values * ~reached) * slopes)
-        objective = sizes + constants.values * (found.threshold - margins).clamp_min(0)
-        ended = constants.succeeding(reached, descent.counts)
-        ended |= progress.stalled(objective, descent.counts) | (descent.counts == steps)
+        objective = sizes + constants.values * found.lacking(margins)
+        ended = progress.ended(objective, reached, descent.counts)
+        if hasty:
+            ended |= reached & constants.unsettled
         if ended.any():
             begin = torch.where(column(found.sizes.isfinite()), found.best, images)
             descent.restart(ended, begin[ended])
-            constants.replace(ended)
-            going = constants.tried < constants_tried
+            going = constants.replace(ended, progress.lately)
             for part in (found, descent, constants, progress):
                 part.keep(going)
 
 
 class _Constants(PerImage):
-    """The constant c of each image: tenfold until one succeeds, then between the two nearest."""
+    """The constant c (N,) of each image: tenfold until one succeeds, then between the nearest."""
 
-    def __init__(self, like: Tensor, initial: float, window: int) -> None:
+    def __init__(self, like: Tensor, initial: float, rounds: int) -> None:
         self.values = torch.full_like(like, initial)
-        self.tried = torch.zeros_like(like, dtype=torch.int64)
-        self.hasty = True
-        self._window = window
+        self._rounds, self._tried = rounds, torch.zeros_like(like, dtype=torch.int64)
         self._lower, self._upper = torch.zeros_like(like), torch.full_like(like, torch.inf)
-        self._succeeds = torch.zeros_like(like, dtype=torch.bool)
 
-    def succeeding(self, reached: Tensor, counts: Tensor) -> Tensor:
-        """Note which images are adversarial now (M,), and tell which have their first such c."""
-        # A search that starts at an adversarial image and leaves it has not succeeded.
-        late = counts % self._window != self._window // 2
-        self._succeeds = (self._succeeds & late) | reached
-        return reached & self._upper.isinf() & self.hasty
+    @property
+    def unsettled(self) -> Tensor:
+        """(N,) bool: no constant has succeeded yet."""
+        return self._upper.isinf()
 
-    def replace(self, ended: Tensor) -> None:
-        """The next constant for those whose search with this one has ended (M,)."""
-        succeeded, failed = ended & self._succeeds, ended & ~self._succeeds
-        self._upper = torch.where(succeeded, self.values, self._upper)
-        self._lower = torch.where(failed, self.values, self._lower)
+    def replace(self, ended: Tensor, succeeded: Tensor) -> Tensor:
+        """A new constant for those that ended with theirs; (N,) bool: which have one left to try.
+
+        ended, succeeded: (N,) bool.
+        """
+        self._upper = torch.where(ended & succeeded, self.values, self._upper)
+        self._lower = torch.where(ended & ~succeeded, self.values, self._lower)
         between = (self._lower + self._upper) / 2
         following = torch.where(self._upper.isinf(), 10 * self.values, between)
         self.values = torch.where(ended, following, self.values)
-        self._succeeds &= ~ended
-        self.tried += ended
+        self._tried += ended
+        return self._tried < self._rounds
 
 
 def _checked(start: Tensor, problem: Problem) -> Tensor:

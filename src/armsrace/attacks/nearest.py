@@ -8,7 +8,7 @@ from torch import Tensor
 from armsrace.attacks.margins import margin
 from armsrace.attacks.norms import column
 from armsrace.attacks.problem import Problem
-from armsrace.contracts import AttackResult
+from armsrace.contracts import AttackResult, check_at_least, check_count
 
 
 class Nearest:
@@ -45,6 +45,10 @@ class Nearest:
         self.best = torch.where(column(nearer), images, self.best)
         return reached
 
+    def lacking(self, margins: Tensor) -> Tensor:
+        """How far margins (M,) fall short of success, the paper's f₆: 0 where they reach it."""
+        return (self.threshold - margins).clamp_min(0)
+
     def keep(self, kept: Tensor) -> None:
         """Search on for those chosen by a bool mask (M,) alone; what the others found stays."""
         self._results[self.places] = self.best
@@ -56,3 +60,15 @@ class Nearest:
         """What was found, judged by one more pass; the clean image where nothing was."""
         self._results[self.places] = self.best
         return self._whole.finish_nearest(self._results, self._passes, self._passes)
+
+
+def check_options(
+    confidence: float, steps: int, step_size: float, initial_constant: float, levels: int | None
+) -> None:
+    """Raise ValueError or TypeError, naming option and rule, where one of them cannot be."""
+    check_at_least("confidence", confidence, 0)
+    check_count("steps", steps)
+    check_at_least("step_size", step_size, 1e-6)
+    check_at_least("initial_constant", initial_constant, 1e-12)
+    if levels is not None:
+        check_count("levels", levels, 2)

@@ -11,22 +11,13 @@ import torch
 from torch import Tensor
 
 from armsrace.attacks.norms import column
+from armsrace.attacks.progress import PerImage
 from armsrace.contracts import Bounds
 
 # The box ends at tanh(w) = ±0.99. At the authors' 0.999999 a pixel at exactly 0 or 1 creeps: it
 # needs seven hundred steps of 0.01 to become visible. At 1 it never moves, for its w is infinite.
 EDGE = 0.99
 FIRST, SECOND, TINY = 0.9, 0.999, 1e-8
-
-
-class PerImage:
-    """State with one row an image: `keep` drops the rows of those that are finished."""
-
-    def keep(self, kept: Tensor) -> None:
-        """Keep the rows chosen by a bool mask or indices (M,) of every tensor."""
-        for name, value in vars(self).items():
-            if isinstance(value, Tensor):
-                setattr(self, name, value[kept])
 
 
 class TanhAdam(PerImage):
@@ -72,22 +63,3 @@ class TanhAdam(PerImage):
 
     def _encode(self, images: Tensor) -> Tensor:
         return ((images - self._middle) * (EDGE / self._half)).clamp(-EDGE, EDGE).atanh()
-
-
-def window(steps: int) -> int:
-    """How many of `steps` an image may take before it must show progress: a twentieth, or ten."""
-    return max(10, steps // 20)
-
-
-class Progress(PerImage):
-    """Whether each image's objective (N,) still falls, asked after each step."""
-
-    def __init__(self, objective: Tensor, window: int) -> None:
-        self._before, self._window = objective, window
-
-    def stalled(self, objective: Tensor, counts: Tensor) -> Tensor:
-        """(N,) bool: a window of steps is over and gained less than 1 %; counts are of steps."""
-        over = counts % self._window == 0
-        before = torch.where(counts == 1, objective, self._before)
-        self._before = torch.where(over, objective, before)
-        return over & (objective > 0.99 * before)
