@@ -32,7 +32,7 @@ def boundary(
     labels: Tensor,
     *,
     steps: int = 5000,
-    spherical_step: float = 0.05,
+    spherical_step: float = 0.2,
     source_step: float = 0.01,
     tries: int = 50,
     start: Tensor | None = None,
@@ -47,7 +47,9 @@ def boundary(
         images: (N, C, H, W), pixels inside `bounds`.
         labels: (N,) int64, the true classes.
         steps: candidates an image; the paper takes 25,000 where it reports MNIST.
-        spherical_step: the first step around the image, as a share of the distance to it.
+        spherical_step: the first step around the image, as a share of the distance to it. Too
+            small a one cannot grow on a boundary that is rough at its scale, such as that of a
+            network behind rounded pixels.
         source_step: the first step towards the image, as a share of that distance.
         tries: noise images at most, in search of an adversarial one to start from.
         start: (N, C, H, W), adversarial images to start from in place of noise.
