@@ -44,8 +44,8 @@ def jsma(
         theta: how far a chosen pixel moves, in pixel units, before it is clipped to `bounds`; 1
             takes it to the upper end of the unit box, -1 to the lower.
         gamma: the paper's Υ, the fraction of the H · W pixels that may change.
-        form: differentiate the "softmax" (JSMA-F), or the "logits" (JSMA-Z) as the paper does: a
-            map of small numbers there, which ours avoids (see `saliency.slopes`).
+        form: differentiate the "softmax" (JSMA-F) or, as the paper does, the "logits" (JSMA-Z). For
+            the softmax stand its log odds, whose slopes do not vanish where the model is sure.
         pixels: how many are chosen at a time: 2, or 1 for the paper's equation 8.
         bounds: the box of valid pixels.
 
