@@ -32,7 +32,7 @@ def all_bright(images: Tensor) -> Tensor:
 
 
 def test_only_the_pixels_that_are_needed_stay() -> None:
-    for options in ({"start": WHITE}, {}):
+    for options in ({"start": WHITE}, {"start": WHITE.float()}, {}):
         result = attacks.pointwise(all_bright, BLACK, LABEL, restarts=3, **options)
         assert result.success.all()
         assert result.images[0, 0].nonzero().tolist() == [list(place) for place in NEEDED]

@@ -58,8 +58,8 @@ def pointwise(
 
     Minimal norm, no gradients. Pixels are reset in random order until none can be reset alone, as
     in the paper. The first time around we ask for whole blocks and halve those that cannot be
-    reset: half of the queries, and the same end. Raises ValueError or TypeError naming the argument
-    and the rule it breaks.
+    reset, which takes fewer queries to such an end. Raises ValueError or TypeError naming the
+    argument and the rule it breaks.
     """
     check_choice("norm", norm, ("l0", "l2"))
     check_count("restarts", restarts)
@@ -114,7 +114,7 @@ def _starts(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Starts (N · restarts, C, H, W), image by image, whether each fools, and queries (N,)."""
     if start is not None:
-        start = given(problem, start.detach()).repeat_interleave(restarts, dim=0)
+        start = given(problem, start.to(problem.images)).repeat_interleave(restarts, dim=0)
         return start, torch.ones_like(start[:, 0, 0, 0], dtype=torch.bool), 1 + 0 * problem.labels
     noisy = [
         salt_and_pepper(
