@@ -89,10 +89,10 @@ SPECS = (
     AttackSpec("salt-and-pepper", attacks.salt_and_pepper, NOISE, "l0", budget=None, **NOISY),
     AttackSpec("gaussian-noise", attacks.gaussian_noise, NOISE, "l2", budget=None, **NOISY),
     AttackSpec("uniform-noise", attacks.uniform_noise, NOISE, budget=None, fools=0.6, **NOISY),
-    AttackSpec("boundary", attacks.boundary, {"steps": 30}, "l2", budget=None, **NOISY),
-    AttackSpec("square-linf", attacks.square, {"queries": 40}, budget=0.3, fools=0.5, **NOISY),
+    AttackSpec("boundary", attacks.boundary, {"steps": 20}, "l2", budget=None, **NOISY),
+    AttackSpec("square-linf", attacks.square, {"queries": 25}, budget=0.4, fools=0.6, **NOISY),
     AttackSpec(
-        "square-l2", attacks.square, {"queries": 40, "norm": "l2"}, "l2", 5.0, fools=0.5, **NOISY
+        "square-l2", attacks.square, {"queries": 25, "norm": "l2"}, "l2", 7.0, fools=0.6, **NOISY
     ),
     AttackSpec(
         "one-pixel", attacks.one_pixel,
@@ -118,8 +118,8 @@ SPECS = (
         norm="l2", budget=None,
     ),
     AttackSpec(
-        "universal-linf", attacks.universal, {"passes": 2}, budget=0.4, fools=0.6, targeted=False,
-        shared=True,
+        "universal-linf", attacks.universal, {"passes": 3, "batch_size": 3}, budget=0.4,
+        fools=0.6, targeted=False, shared=True,
     ),
     AttackSpec(
         "universal-ascent", attacks.universal, {"passes": 4, "method": "ascent", "norm": "l2"},
