@@ -115,7 +115,8 @@ def _starts(
     """Starts (N · restarts, C, H, W), image by image, whether each fools, and queries (N,)."""
     if start is not None:
         start = given(problem, start.to(problem.images)).repeat_interleave(restarts, dim=0)
-        return start, torch.ones_like(start[:, 0, 0, 0], dtype=torch.bool), 1 + 0 * problem.labels
+        fools = torch.ones_like(start[:, 0, 0, 0], dtype=torch.bool)
+        return start, fools, torch.ones_like(problem.labels)
     noisy = [
         salt_and_pepper(
             problem.model, problem.images, problem.labels, norm=norm, targets=problem.targets,
