@@ -48,7 +48,7 @@ def image_grid(
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     lines = max((title.count("\n") + 1 for title in titles or [] if title), default=0)
-    plot = new_plot(columns * size, rows * (size + 0.19 * lines + 0.02))
+    plot = new_plot(columns * size, rows * (size + 0.19 * lines + 0.02) + 0.06)
     for index, axes in enumerate(plot.subplots(rows, columns, squeeze=False).flat):
         if index < len(images):
             _show(axes, images[index], titles[index] if titles else "")
