@@ -48,10 +48,12 @@ def image_grid(
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     lines = max((title.count("\n") + 1 for title in titles or [] if title), default=0)
-    plot = new_plot(columns * size, rows * (size + 0.19 * lines + 0.02) + 0.06)
+    plot = new_plot(columns * size, rows * (size + 0.19 * lines + 0.02))
     for index, axes in enumerate(plot.subplots(rows, columns, squeeze=False).flat):
         if index < len(images):
             _show(axes, images[index], titles[index] if titles else "")
+            # The layout takes two lines for a little less than they are: leave spare room above.
+            axes.set_anchor("S")
         else:
             axes.set_visible(False)
     return plot
