@@ -1,5 +1,7 @@
 """Right answers pass, wrong ones get the hint they need, empty ones are not judged."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -117,6 +119,21 @@ def half(fooled, clean, adversarial):
     return found
 
 
+def one_round(fooled, clean, adversarial, *, backwards=False):
+    """Visits every pixel once, although an early one may become free later."""
+    found = adversarial.clone()
+    for place in sorted((found != clean).nonzero().tolist(), reverse=backwards):
+        trial = found.clone()
+        trial[tuple(place)] = clean[tuple(place)]
+        found = trial if fooled(trial) else found
+    return found
+
+
+def to_white(fooled, clean, adversarial):
+    """Takes ink away instead of going back to the clean image."""
+    return restore(fooled, torch.zeros_like(clean), adversarial)
+
+
 def test_restore(capsys) -> None:
     chapter.check_restore(restore)
     assert "5.3: right" in capsys.readouterr().out
@@ -128,6 +145,9 @@ def test_restore(capsys) -> None:
         (blindly, "no longer fools"),
         (in_place, "do not change the image"),
         (half, "can still be clean"),
+        (one_round, "can still be clean"),
+        (partial(one_round, backwards=True), "can still be clean"),
+        (to_white, "can still be clean"),
         (lambda f, c, a: c, "no longer fools"),
         (lambda f, c, a: a[0], "return an image"),
     ],

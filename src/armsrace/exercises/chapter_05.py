@@ -83,14 +83,15 @@ def check_restore(answer: object) -> None:
     fooled: an image (H, W) to bool. clean and adversarial: (H, W). The answer is an image that
     still fools and in which no single changed pixel can be clean again.
     """
-    clean = torch.zeros(3, 4)
+    clean = torch.full((3, 4), 0.25)
     adversarial = torch.ones(3, 4)
-    asked: list[Tensor] = []
 
     def fooled(image: Tensor) -> bool:
-        asked.append(image.clone())
-        # Either the second pixel and one of the last two, or the whole first column.
-        return bool((image[0, 1] and (image[2, 2] or image[2, 3])) or image[:, 0].all())
+        on = image != clean
+        # The second pixel and one of two others fool; but two pixels that are not needed can be
+        # clean only after a later and an earlier one, so that a single round is not enough.
+        needed = on[0, 1] & (on[2, 2] | on[2, 3])
+        return bool(needed & (on[0, 0] | ~on[2, 0]) & (on[1, 3] | ~on[1, 0]))
 
     exercise = Exercise("5.3")
     solve = exercise.solution(answer, fooled, clean.clone(), adversarial.clone())
@@ -103,11 +104,12 @@ def check_restore(answer: object) -> None:
     )
     exercise.require(torch.equal(given, torch.ones(3, 4)), "do not change the image you are given.")
     exercise.require(fooled(found), "the image that you return no longer fools the model.")
-    for place in found.nonzero().tolist():
+    changed = found != clean
+    for place in changed.nonzero().tolist():
         trial = found.clone()
-        trial[tuple(place)] = 0.0
+        trial[tuple(place)] = clean[tuple(place)]
         exercise.require(
             not fooled(trial),
-            f"pixel {tuple(place)} can still be clean again: {int(found.sum())} are left.",
+            f"pixel {tuple(place)} can still be clean again: {int(changed.sum())} are left.",
         )
     exercise.confirm("Decisions alone were enough: no gradient, no score.")
