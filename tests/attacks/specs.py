@@ -118,16 +118,21 @@ SPECS = (
         norm="l2", budget=None,
     ),
     AttackSpec(
-        "universal-linf", attacks.universal, {"passes": 3, "batch_size": 3}, budget=0.4,
-        fools=0.6, targeted=False, shared=True,
+        "universal-l2", attacks.universal, {"passes": 2, "batch_size": 2, "norm": "l2"}, "l2", 8.0,
+        fools=0.7, targeted=False, shared=True,
     ),
     AttackSpec(
-        "universal-ascent", attacks.universal, {"passes": 4, "method": "ascent", "norm": "l2"},
-        "l2", 6.0, targeted=False, shared=True,
+        "universal-ascent", attacks.universal, {"passes": 4, "method": "ascent"}, budget=0.3,
+        targeted=False, shared=True,
     ),
     AttackSpec(
         "carlini-wagner-linf", attacks.carlini_wagner_linf,
         {"steps": 12, "step_size": 0.3, "initial_constant": 1.0, "largest_constant": 2.0,
          "decrease": 0.7}, budget=None,
+    ),
+    AttackSpec(
+        "carlini-wagner-l0", attacks.carlini_wagner_l0,
+        {"steps": 10, "step_size": 0.3, "initial_constant": 10.0, "largest_constant": 100.0,
+         "drop": 0.5}, norm="l0", budget=None,
     ),
 )  # fmt: skip

@@ -3,6 +3,7 @@
 from armsrace.attacks.bim import bim, least_likely
 from armsrace.attacks.boundary import boundary
 from armsrace.attacks.carlini_wagner import carlini_wagner_l2
+from armsrace.attacks.carlini_wagner_l0 import carlini_wagner_l0
 from armsrace.attacks.carlini_wagner_linf import carlini_wagner_linf
 from armsrace.attacks.ddn import ddn
 from armsrace.attacks.deepfool import deepfool
@@ -21,8 +22,8 @@ from armsrace.attacks.transfer import transfer
 from armsrace.attacks.universal import universal
 
 __all__ = [
-    "bim", "boundary", "carlini_wagner_l2", "carlini_wagner_linf", "ddn", "deepfool", "fgsm",
-    "finite_difference", "gaussian_noise", "jsma", "least_likely", "momentum", "one_pixel", "pgd",
-    "pointwise", "rand_fgsm", "salt_and_pepper", "square", "substitute", "transfer",
-    "uniform_noise", "universal",
+    "bim", "boundary", "carlini_wagner_l0", "carlini_wagner_l2", "carlini_wagner_linf", "ddn",
+    "deepfool", "fgsm", "finite_difference", "gaussian_noise", "jsma", "least_likely", "momentum",
+    "one_pixel", "pgd", "pointwise", "rand_fgsm", "salt_and_pepper", "square", "substitute",
+    "transfer", "uniform_noise", "universal",
 ]  # fmt: skip

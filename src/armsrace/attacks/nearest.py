@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from armsrace.attacks.margins import margin
+from armsrace.attacks.margins import Loss, margin
 from armsrace.attacks.norms import column
 from armsrace.attacks.problem import Problem
 from armsrace.contracts import AttackResult, check_at_least, check_count
@@ -32,10 +32,10 @@ class Nearest:
         self.threshold = confidence + noise
         self.keep((margins <= 0) | (margins < confidence))
 
-    def ask(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def ask(self, images: Tensor, loss: Loss = margin) -> tuple[Tensor, Tensor]:
         """The gradient (M, C, H, W) of the margins in the images, and the margins (M,)."""
         self._passes[self.places] += 1
-        return self._part.ascent(images, margin)
+        return self._part.ascent(images, loss)
 
     def offer(self, images: Tensor, margins: Tensor, sizes: Tensor) -> Tensor:
         """Keep the images that are adversarial and nearer than the best; (M,) bool: adversarial."""
