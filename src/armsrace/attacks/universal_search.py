@@ -55,7 +55,9 @@ class Search:
 
     def _batches(self, passes: int, batch_size: int) -> Iterator[Tensor]:
         for _ in range(passes):
-            order = torch.randperm(len(self.problem.images), generator=self.generator)
+            order = torch.randperm(
+                len(self.problem.images), generator=self.generator, device=self.generator.device
+            )
             yield from order.to(self.problem.images.device).split(batch_size)
 
     def _judge(self, perturbation: Tensor) -> tuple[Tensor, float]:
