@@ -31,7 +31,7 @@ def carlini_wagner_linf(
     levels: int | None = None,
     bounds: Bounds = UNIT,
 ) -> AttackResult:
-    """Minimises Σ (|x′ − x| − τ)⁺ + c · max(κ − margin(x′), 0), and lowers τ each time it is 0.
+    """Minimises Σ (δ − τ)⁺ + c · max(κ − margin, 0), δ each change, and lowers τ when it is 0.
 
     Args:
         model: images to logits (N, K).
@@ -49,7 +49,7 @@ def carlini_wagner_linf(
         bounds: the box of valid pixels; τ starts at its width, and ends at a 256th of it.
 
     Each image has its own τ, c and end; c stays when τ is lowered, and the search goes on from
-    where it stands (§VI-C). Beside the authors' code: c starts at 0.01 there 1e-5, which takes
+    where it stands (§VI-C). Beside the authors' code: c starts at 0.01 and not at 1e-5, which takes
     three times the steps for the same distance; steps are left when a twentieth of them lowered
     the objective by less than 5 %; and an image ends when it is adversarial above the ceiling,
     where a greater c would only lift it further. A step costs one pass and one gradient. Where
