@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from armsrace.models import zoo
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 console = Console()
@@ -39,7 +42,13 @@ def train(
             card = train_one(
                 name, recipes[name], seed=seed, device=device, resume=resume, progress=show
             )
-        console.print(f"{name}: {card.test_accuracy:.2%} on {card.test_images:,} test images")
+        console.print(f"{name}: {_quality(card)} on {card.test_images:,} test images")
+
+
+def _quality(card: zoo.Card) -> str:
+    if card.test_accuracy is None:
+        return f"mean squared error {card.test_error:.5f} a pixel"
+    return f"{card.test_accuracy:.2%}"
 
 
 def _show_loss(bars: Progress, bar: TaskID, name: str, done: int, total: int, loss: float) -> None:

@@ -1,31 +1,93 @@
-"""Training on attacked images (Goodfellow, Shlens and Szegedy 2015, §6)."""
+"""Training on attacked images: FGSM, RAND+FGSM, PGD, an ensemble's images, TRADES.
+
+Goodfellow, Shlens and Szegedy 2015, §6; Madry et al. 2018, §3; Tramèr et al. 2018, §3.3 and §4.1;
+Zhang et al. 2019 (TRADES). A `Generate` makes the images, an objective weighs them.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from armsrace.attacks import fgsm
+from armsrace.attacks import fgsm, pgd, rand_fgsm
 from armsrace.contracts import check_at_least
-from armsrace.training.recipe import Objective, Recipe, cross_entropy
-from armsrace.training.recipes import RECIPES as CLEAN
+from armsrace.models import zoo
+from armsrace.models.layers import predict
+from armsrace.training.recipe import Objective, cross_entropy
+
+Generate = Callable[[nn.Module, Tensor, Tensor], Tensor]
+"""(model, images (N, C, H, W), labels (N,)) -> attacked images of the same shape."""
 
 
-def fgsm_mixture(epsilon: float, alpha: float = 0.5) -> Objective:
-    """The objective α J(x) + (1 − α) J(x + ε sign ∇J(x)), mean over a batch.
+def fgsm_images(epsilon: float, *, leak: bool = True) -> Generate:
+    """FGSM images at epsilon, in pixel units (L∞).
 
-    epsilon is in pixel units (L∞); alpha in [0, 1] weighs the clean images. The step is taken in
-    evaluation mode, without dropout, while the paper does not say. Raises ValueError naming the
-    argument and the rule it breaks.
+    With leak=False the step goes up the loss of the class that the model reads, not of the label:
+    a one-step image made with the label tells the model which it was (Kurakin et al. 2017, "label
+    leaking"; the authors' code of Tramèr et al. does without it).
     """
-    check_at_least("epsilon", epsilon, 0)
+
+    def generate(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        told = labels if leak else predict(model, images).argmax(dim=1).clone()
+        return fgsm(model, images, told, epsilon=epsilon).images
+
+    return generate
+
+
+def rand_fgsm_images(epsilon: float, alpha: float) -> Generate:
+    """RAND+FGSM images at epsilon, of it alpha at random; the class that the model reads."""
+
+    def generate(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        told = predict(model, images).argmax(dim=1).clone()
+        attack = partial(rand_fgsm, epsilon=epsilon, alpha=alpha, generator=_fresh())
+        return attack(model, images, told).images
+
+    return generate
+
+
+def pgd_images(epsilon: float, steps: int) -> Generate:
+    """PGD images at epsilon (L∞) from a random start, step 2.5 epsilon / steps."""
+
+    def generate(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        attack = partial(pgd, epsilon=epsilon, steps=steps, generator=_fresh())
+        return attack(model, images, labels).images
+
+    return generate
+
+
+def ensemble_images(epsilon: float, names: Sequence[str]) -> Generate:
+    """FGSM images of a network drawn for each batch: the model itself, or one of the zoo's.
+
+    The others are trained beforehand and stay as they are, so their images do not depend on the
+    model (Tramèr et al. 2018, §3.3). Raises CheckpointError where one has no weights yet.
+    """
+    loaded = cache(zoo.load)
+    own = fgsm_images(epsilon, leak=False)
+
+    def generate(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        source = int(torch.randint(len(names) + 1, ()))
+        if source == len(names):
+            return own(model, images, labels)
+        return own(loaded(names[source], images.device), images, labels)
+
+    return generate
+
+
+def mixture(generate: Generate, alpha: float = 0.5) -> Objective:
+    """The objective α J(clean) + (1 − α) J(attacked), mean over a batch; alpha 0 is Madry's.
+
+    The images are made in evaluation mode, without dropout, while the papers do not say. Raises
+    ValueError where alpha is not in [0, 1].
+    """
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha must lie in [0, 1], got {alpha:g}")
 
     def objective(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        attacked = fgsm(model, images, labels, epsilon=epsilon).images
-        adversarial = cross_entropy(model, attacked, labels)
+        adversarial = cross_entropy(model, generate(model, images, labels), labels)
         if alpha == 0:
             return adversarial
         return alpha * cross_entropy(model, images, labels) + (1 - alpha) * adversarial
@@ -33,13 +95,43 @@ def fgsm_mixture(epsilon: float, alpha: float = 0.5) -> Objective:
     return objective
 
 
-def _attacked(name: str, epsilon: float, alpha: float) -> Recipe:
-    clean = CLEAN[name]
-    words = f"{clean.settings}; {1 - alpha:.0%} of the loss on FGSM images, epsilon {epsilon:g}"
-    return replace(clean, objective=fgsm_mixture(epsilon, alpha), settings=words)
+def trades(epsilon: float, steps: int, beta: float = 1.0) -> Objective:
+    """J(clean) + beta · KL(f(clean) ‖ f(attacked)), attacked by PGD on that divergence.
+
+    Zhang et al. 2019, eq. 5 with beta = 1/λ. The start is uniform in the ball, while the authors'
+    is a thousandth of a normal number away from the image. Raises ValueError as `pgd` does, and
+    where beta is negative.
+    """
+    check_at_least("beta", beta, 0)
+
+    def objective(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        known = predict(model, images).softmax(dim=1).clone()
+        apart = partial(_divergence, known)
+        attacked = pgd(
+            model, images, labels, epsilon=epsilon, steps=steps, loss=apart, generator=_fresh()
+        ).images
+        logits = model(images)
+        divergence = _divergence(logits.softmax(dim=1), model(attacked)).mean()
+        return functional.cross_entropy(logits, labels) + beta * divergence
+
+    return objective
 
 
-RECIPES: dict[str, Recipe] = {
-    "maxout-fgsm": _attacked("maxout", epsilon=0.25, alpha=0.5),
-    "s3-cnn-fgsm": _attacked("s3-cnn", epsilon=0.3, alpha=0.0),
-}
+def warmed_up(
+    generate: Callable[[float], Generate], epsilon: float, share: float
+) -> Callable[[float], Objective]:
+    """Training on attacked images alone, the budget growing linearly over the first `share`.
+
+    At the full budget from the first step a small network never leaves the constant answer
+    (Madry et al. 2018, §4).
+    """
+    return lambda progress: mixture(generate(epsilon * min(progress / share, 1.0)), alpha=0.0)
+
+
+def _divergence(known: Tensor, logits: Tensor, labels: Tensor | None = None) -> Tensor:
+    return functional.kl_div(logits.log_softmax(dim=1), known, reduction="none").sum(dim=1)
+
+
+def _fresh() -> torch.Generator:
+    # An attack that is not told otherwise starts alike at each call: training needs new starts.
+    return torch.Generator().manual_seed(int(torch.randint(2**62, ())))

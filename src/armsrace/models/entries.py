@@ -22,6 +22,8 @@ class Entry:
     storage: torch.dtype = torch.float32
 
 
+_BYTES = torch.int8
+
 ENTRIES: dict[str, Entry] = {
     "softmax": Entry(classifiers.softmax_regression, "softmax regression"),
     "logistic-3-vs-7": Entry(
@@ -48,13 +50,32 @@ ENTRIES: dict[str, Entry] = {
     "cifar-cnn": Entry(
         convolutional.cifar_cnn, "six convolutions for CIFAR-10, 32 to 128 filters", "cifar10"
     ),
-    "madry": Entry(classifiers.madry, "Madry's network, trained without attacks"),
+    "s3-cnn-rand-fgsm": Entry(
+        classifiers.s3_cnn, "the 16-32-64 network, trained on RAND+FGSM images alone (ε = .3)"
+    ),
+    "carlini-wagner-trades": Entry(
+        classifiers.carlini_wagner, "the Carlini–Wagner network, trained by TRADES (ε = .3)"
+    ),
+    "madry": Entry(classifiers.madry, "Madry's network, trained without attacks", storage=_BYTES),
+    "madry-pgd": Entry(
+        classifiers.madry, "Madry's network, trained on PGD images (ε = .3)", storage=_BYTES
+    ),
     **{
         f"tramer-{letter.lower()}": Entry(
-            partial(classifiers.tramer, letter), f"Tramèr's network {letter}"
+            partial(classifiers.tramer, letter), f"Tramèr's network {letter}", storage=_BYTES
         )
         for letter in "ABCD"
     },
+    "tramer-a-fgsm": Entry(
+        partial(classifiers.tramer, "A"),
+        "Tramèr's A, half its loss on FGSM images (ε = .3)",
+        storage=_BYTES,
+    ),
+    "tramer-a-ensemble": Entry(
+        partial(classifiers.tramer, "A"),
+        "Tramèr's A, half its loss on FGSM images of A, C, D and itself (ε = .3)",
+        storage=_BYTES,
+    ),
     **{
         f"defense-gan-{letter.lower()}": Entry(
             partial(classifiers.defense_gan, letter), f"Defense-GAN's classifier {letter}"

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from armsrace.training.recipe import cross_entropy
+from armsrace.training.recipe import cross_entropy, in_bfloat16
 
 
 def mirrored_and_shifted(images: Tensor, reach: int = 4) -> Tensor:
@@ -28,10 +28,5 @@ def mirrored_and_shifted(images: Tensor, reach: int = 4) -> Tensor:
 
 
 def augmented(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy of a batch mirrored and shifted, computed in bfloat16.
-
-    bfloat16 halves the time of a step on a CPU (measured); the weights stay float32.
-    """
-    moved = mirrored_and_shifted(images).contiguous(memory_format=torch.channels_last)
-    with torch.autocast(images.device.type, torch.bfloat16):
-        return cross_entropy(model, moved, labels)
+    """Mean cross-entropy of a batch mirrored and shifted, computed in bfloat16."""
+    return in_bfloat16(cross_entropy)(model, mirrored_and_shifted(images), labels)

@@ -76,7 +76,7 @@ def _one_epoch(
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate(step / total)
         optimizer.zero_grad(set_to_none=True)
-        loss = recipe.objective(model, images[batch], labels[batch])
+        loss = recipe.objective(step / total)(model, images[batch], labels[batch])
         loss.backward()
         optimizer.step()
         if index % 20 == 0 or index == len(batches) - 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,12 +20,30 @@ def cross_entropy(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     return nn.functional.cross_entropy(model(images), labels)
 
 
+def always(objective: Objective) -> Callable[[float], Objective]:
+    """The same objective from the first step to the last."""
+    return lambda progress: objective
+
+
+def in_bfloat16(objective: Objective) -> Objective:
+    """The objective with convolutions in bfloat16, which halves a step on a CPU (measured)."""
+
+    def run(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        images = images.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(images.device.type, torch.bfloat16):
+            return objective(model, images, labels)
+
+    return run
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How a network is trained.
 
-    learning_rate: the step's place in training, 0 to 1, to the learning rate, so that a resumed
-        run needs no scheduler state.
+    learning_rate, objective: of the step's place in training, 0 to 1, so that a resumed run needs
+        no scheduler state.
+    quality: what the card reports, on the test and on the held-out images: the share of images
+        read as labelled, or the mean squared error a pixel of a network that returns its input.
     select: what of the data set the network is for, e.g. two of the ten classes.
     sample: which of the selected training images it sees; it is tested on all.
     settings: the same in words, for the card.
@@ -35,7 +54,8 @@ class Recipe:
     optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
     learning_rate: Callable[[float], float]
     settings: str
-    objective: Objective = cross_entropy
+    objective: Callable[[float], Objective] = always(cross_entropy)
+    quality: Literal["accuracy", "error"] = "accuracy"
     select: Callable[[Dataset], Dataset] = lambda data: data
     sample: Callable[[Dataset], Dataset] = lambda data: data
 

@@ -14,7 +14,7 @@ from torch.optim import SGD, Adam
 
 from armsrace.datasets import Dataset
 from armsrace.training.augmentation import augmented
-from armsrace.training.recipe import Recipe, one_cycle
+from armsrace.training.recipe import Recipe, always, cross_entropy, in_bfloat16, one_cycle
 
 
 def only(classes: tuple[int, ...], data: Dataset) -> Dataset:
@@ -70,9 +70,15 @@ RECIPES: dict[str, Recipe] = {
         30, 128, partial(_sgd, weight_decay=5e-4), one_cycle(0.2),
         "SGD, Nesterov momentum .9, peak .2, decay 5e-4; mirrored, shifted by up to 4 pixels; "
         "bfloat16",
-        objective=augmented,
+        objective=always(augmented),
     ),
     "madry": Recipe(12, 50, Adam, one_cycle(1e-3), "Adam, peak 1e-3"),
-    **{f"tramer-{letter}": _KERAS for letter in "abcd"},
+    **{
+        f"tramer-{letter}": replace(
+            _KERAS, epochs=6, settings=f"{_KERAS.settings}; bfloat16",
+            objective=always(in_bfloat16(cross_entropy)),
+        )
+        for letter in "abcd"
+    },
     **{f"defense-gan-{letter}": _KERAS for letter in "abcdef"},
 }  # fmt: skip

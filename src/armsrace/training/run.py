@@ -14,6 +14,7 @@ from armsrace import datasets
 from armsrace.datasets import Dataset
 from armsrace.models import zoo
 from armsrace.models.layers import parameters, predict
+from armsrace.models.storage import packed, unpacked
 from armsrace.resources import checkpoint_folders, replacing
 from armsrace.training.loop import Progress, fit
 from armsrace.training.recipe import Recipe
@@ -44,17 +45,17 @@ def train(
     digest = _store(model.cpu(), entry.storage, weights)
     card = _card(name, model, recipe, data, seed, device, spent.seconds, digest)
     with replacing(weights.with_suffix(".json")) as temporary:
-        temporary.write_text(card.model_dump_json(indent=2) + "\n")
+        temporary.write_text(card.model_dump_json(indent=2, exclude_none=True) + "\n")
     state.unlink(missing_ok=True)
     return card
 
 
 def _store(model: nn.Module, storage: torch.dtype, path: Path) -> str:
     # What is measured and attacked must be what is on disk, so the rounding happens first.
-    model.to(storage).float()
+    state = packed(model.state_dict(), storage)
+    model.load_state_dict(unpacked(state))
     with replacing(path) as temporary:
-        state = model.state_dict().items()
-        save_file({key: value.to(storage).contiguous() for key, value in state}, temporary)
+        save_file(state, temporary)
         return hashlib.sha256(temporary.read_bytes()).hexdigest()
 
 
@@ -75,15 +76,26 @@ def _card(
         epochs=recipe.epochs,
         device=torch.cuda.get_device_name(device) if device.startswith("cuda") else "CPU",
         seconds=round(seconds, 1),
-        test_accuracy=_accuracy(model, test),
         test_images=len(test),
-        held_out_accuracy=_accuracy(model, held_out),
         held_out_images=len(held_out),
+        **{
+            f"{split}_{recipe.quality}": QUALITIES[recipe.quality](model, data)
+            for split, data in {"test": test, "held_out": held_out}.items()
+        },
         torch=torch.__version__,
         trained=date.today().isoformat(),
         sha256=digest,
     )
 
 
-def _accuracy(model: nn.Module, data: Dataset) -> float:
+def accuracy(model: nn.Module, data: Dataset) -> float:
+    """The share of images that the network reads as labelled."""
     return (predict(model, data.images).argmax(dim=1) == data.labels).float().mean().item()
+
+
+def error(model: nn.Module, data: Dataset) -> float:
+    """The mean squared error a pixel of a network that returns its input."""
+    return (predict(model, data.images) - data.images).square().mean().item()
+
+
+QUALITIES = {"accuracy": accuracy, "error": error}

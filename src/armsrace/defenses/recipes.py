@@ -1,0 +1,63 @@
+"""The recipe of every network of the zoo that is trained on attacked images."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch.optim import Adam
+
+from armsrace.defenses.adversarial_training import (
+    ensemble_images,
+    fgsm_images,
+    mixture,
+    pgd_images,
+    rand_fgsm_images,
+    trades,
+    warmed_up,
+)
+from armsrace.training.recipe import Objective, Recipe, always, in_bfloat16, one_cycle
+from armsrace.training.recipes import RECIPES as CLEAN
+
+EPSILON = 0.3
+
+
+def _attacked(name: str, objective: Objective, words: str) -> Recipe:
+    clean = CLEAN[name]
+    settings = f"{clean.settings}; {words}"
+    return replace(clean, objective=always(objective), settings=settings)
+
+
+def _tramer(objective: Objective, words: str, epochs: int) -> Recipe:
+    mixed = f"half the loss on {words}, epsilon {EPSILON:g}, labels as the model reads them"
+    return replace(_attacked("tramer-a", in_bfloat16(objective), mixed), epochs=epochs)
+
+
+RECIPES: dict[str, Recipe] = {
+    "maxout-fgsm": _attacked(
+        "maxout", mixture(fgsm_images(0.25)), "50% of the loss on FGSM images, epsilon 0.25"
+    ),
+    "s3-cnn-fgsm": _attacked(
+        "s3-cnn", mixture(fgsm_images(EPSILON), 0.0), "100% of the loss on FGSM images, epsilon 0.3"
+    ),
+    "s3-cnn-rand-fgsm": _attacked(
+        "s3-cnn", mixture(rand_fgsm_images(EPSILON, 0.05), 0.0),
+        "100% of the loss on RAND+FGSM images, epsilon 0.3, alpha 0.05",
+    ),
+    "tramer-a-fgsm": _tramer(mixture(fgsm_images(EPSILON, leak=False)), "its own FGSM images", 6),
+    "tramer-a-ensemble": _tramer(
+        mixture(ensemble_images(EPSILON, ("tramer-a", "tramer-c", "tramer-d"))),
+        "FGSM images of itself, A, C and D in turn by lot", 8,
+    ),
+    "madry-pgd": Recipe(
+        12, 128, Adam, one_cycle(1e-3),
+        "Adam, peak 1e-3; PGD images alone, 10 steps, epsilon 0.3, growing to it over the first "
+        "third; bfloat16",
+        objective=lambda progress: in_bfloat16(
+            warmed_up(lambda epsilon: pgd_images(epsilon, steps=10), EPSILON, 1 / 3)(progress)
+        ),
+    ),
+    "carlini-wagner-trades": _attacked(
+        "carlini-wagner", in_bfloat16(trades(EPSILON, steps=10)),
+        "TRADES, beta 1, PGD of 10 steps, epsilon 0.3; bfloat16",
+    ),
+}  # fmt: skip
