@@ -43,10 +43,10 @@ RECIPES: dict[str, Recipe] = {
         "s3-cnn", mixture(rand_fgsm_images(EPSILON, 0.05), 0.0),
         "100% of the loss on RAND+FGSM images, epsilon 0.3, alpha 0.05",
     ),
-    "tramer-a-fgsm": _tramer(mixture(fgsm_images(EPSILON, leak=False)), "its own FGSM images", 6),
+    "tramer-a-fgsm": _tramer(mixture(fgsm_images(EPSILON, leak=False)), "its own FGSM images", 4),
     "tramer-a-ensemble": _tramer(
         mixture(ensemble_images(EPSILON, ("tramer-a", "tramer-c", "tramer-d"))),
-        "FGSM images of itself, A, C and D in turn by lot", 8,
+        "FGSM images of itself, A, C and D in turn by lot", 5,
     ),
     "madry-pgd": Recipe(
         12, 128, Adam, one_cycle(1e-3),
