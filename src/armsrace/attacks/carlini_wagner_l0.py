@@ -53,11 +53,12 @@ def carlini_wagner_l0(
     is what a pixel contributes, and a pixel counts with all its channels. The search goes on from
     the last success and with its c. The paper fixes one pixel at a time, its code a few; here a
     set that proves too large is put back and half of it tried, so that in the end, too, no c
-    succeeds once the least pixel is fixed. g is that of the log odds: the margin has a kink
-    wherever two classes change places, between which few pixels cannot pass. A change of less than
-    1/512 of the box, which 8 bits would lose, is none. A step costs one pass and one gradient.
-    Where no image reaches κ the clean one is returned. Raises ValueError or TypeError naming the
-    argument and the rule it breaks.
+    succeeds once the least pixel is fixed. c grows tenfold from 1 to 1e3, in their code by doubling
+    from 1e-3 to 2e6, and a set of pixels gets 50 bold steps for their 1000. g is that of the log
+    odds: the margin has a kink wherever two classes change places, between which few pixels cannot
+    pass. A change of less than 1/512 of the box, which 8 bits would lose, is none. A step costs one
+    pass and one gradient. Where no image reaches κ the clean one is returned. Raises ValueError or
+    TypeError naming the argument and the rule it breaks.
     """
     check_options(confidence, steps, step_size, initial_constant, levels)
     check_at_least("largest_constant", largest_constant, initial_constant)

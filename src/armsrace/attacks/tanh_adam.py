@@ -23,9 +23,10 @@ FIRST, SECOND, TINY = 0.9, 0.999, 1e-8
 class TanhAdam(PerImage):
     """Images (N, C, H, W) under descent, each with its own moments and its own count of steps.
 
-    A pixel is middle + span / 2 · tanh(w) / 0.99 with |tanh(w)| <= 0.99, so that the ends of the
-    box are reached, left again, and never crossed (the paper's footnote on 1/2 + ε). With `levels`
-    the images are rounded to so many pixel values, and the gradient passes through the rounding.
+    A pixel is middle + span / 2 · tanh(w) / 0.99, with tanh(w) held between −0.99 and 0.99: the
+    ends of the box are reached, left again, and never crossed (the paper's footnote on 1/2 + ε).
+    With `levels` the images are rounded to so many pixel values, and the gradient passes through
+    the rounding.
     """
 
     def __init__(
