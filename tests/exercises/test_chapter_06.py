@@ -4,28 +4,48 @@ import pytest
 import torch
 
 from armsrace.exercises import ExerciseError
-from armsrace.exercises.chapter_06 import check_hyperplane, check_mean_or_median, check_project
+from armsrace.exercises.chapter_06 import check_hyperplane, check_median_distance, check_sphere_step
 
 INFINITE = torch.tensor(torch.inf)
 
+
+def step(delta, slope, radius, adversarial, length, gamma):
+    """The right answer to 6.3, but the radius as a tensor."""
+    radius = torch.tensor(radius * (1 - gamma if adversarial else 1 + gamma))
+    moved = delta + length * slope / slope.norm()
+    return radius * moved / moved.norm(), radius
+
+
+def inside(delta, slope, radius, adversarial, length, gamma):
+    """Projects onto the ball where the sphere is wanted."""
+    moved, radius = step(delta, slope, radius, adversarial, length, gamma)
+    return 0.9 * moved, radius
+
+
+CHECKS = [check_hyperplane, check_median_distance, check_sphere_step]
 RIGHT = [
     (check_hyperplane, lambda gap, n: gap / n.abs().sum() * n.sign()),
-    (check_mean_or_median, lambda d, s: d.where(s, INFINITE).median()),
-    (check_mean_or_median, lambda d, s: d.masked_fill(~s, torch.inf).sort().values[2]),
-    (check_project, lambda v, e: v * min(1.0, e / max(float(v.norm()), 1e-12))),
-    (check_project, lambda v, e: v / max(float(v.norm()) / e, 1.0)),
+    (check_median_distance, lambda d, s: d.where(s, INFINITE).median()),
+    (check_median_distance, lambda d, s: d.masked_fill(~s, torch.inf).sort().values[2]),
+    (check_sphere_step, lambda *given: step(*given)),
+    (check_sphere_step, lambda *given: tuple(map(torch.clone, step(*given)))),
 ]
 WRONG = [
     (check_hyperplane, lambda gap, n: gap / n.norm() ** 2 * n, "is enough"),
     (check_hyperplane, lambda gap, n: gap / n.norm() * n, "must be the gap"),
     (check_hyperplane, lambda gap, n: gap, "shape"),
-    (check_mean_or_median, lambda d, s: d.median(), "not 0"),
-    (check_mean_or_median, lambda d, s: d[s].median(), "missing from the count"),
-    (check_mean_or_median, lambda d, s: d.mean(), "distance 0"),
-    (check_mean_or_median, lambda d, s: d.max(), "is infinite"),
-    (check_project, lambda v, e: e * v / v.norm(), "lengthen"),
-    (check_project, lambda v, e: v.clamp(-e, e), "length came out"),
-    (check_project, lambda v, e: v if v.norm() <= e else e * v.sign() / 6, "scale"),
+    (check_median_distance, lambda d, s: d.median(), "not 0"),
+    (check_median_distance, lambda d, s: d[s].median(), "missing from the count"),
+    (check_median_distance, lambda d, s: d.mean(), "distance 0"),
+    (check_median_distance, lambda d, s: d.max(), "is infinite"),
+    (check_median_distance, lambda d, s: d.where(s & (d > 0), INFINITE).median(), "only success"),
+    (check_sphere_step, lambda d, g, r, a, *more: step(d, g, r, not a, *more), "success only"),
+    (check_sphere_step, lambda d, g, r, a, *more: step(d, g, r, True, *more), "not adversarial"),
+    (check_sphere_step, lambda *given: (given[0], step(*given)[1]), "new sphere"),
+    (check_sphere_step, lambda d, g, r, a, n, m: inside(d, g, r, a, n, m), "new sphere"),
+    (check_sphere_step, lambda d, g, r, a, n, m: step(d, g, r, a, n * g.norm(), m), "direction"),
+    (check_sphere_step, lambda d, g, r, a, n, m: step(d, -g, r, a, n, m), "direction"),
+    (check_sphere_step, lambda *given: step(*given)[0], "and the new radius"),
 ]
 
 
@@ -41,7 +61,7 @@ def test_wrong_answers_get_a_hint(check, answer, hint) -> None:
         check(answer)
 
 
-@pytest.mark.parametrize("check", [check_hyperplane, check_mean_or_median, check_project])
+@pytest.mark.parametrize("check", CHECKS)
 def test_nothing_attempted(check, capsys) -> None:
     check(...)
     check(lambda *arguments: None)

@@ -1,9 +1,9 @@
-"""Checks of chapter 6: the nearest hyperplane in L∞, a median with failures, the L2 ball."""
+"""Checks of chapter 6: the nearest hyperplane in L∞, a median with failures, a step of DDN."""
 
 from __future__ import annotations
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from armsrace.exercises import Exercise
 
@@ -34,8 +34,8 @@ def check_hyperplane(answer: object) -> None:
     exercise.confirm("The gap over the L1 length of the normal: the dual norm.")
 
 
-def check_mean_or_median(answer: object) -> None:
-    """Judge `summary(distances, success)`: the median of (N,), failures infinitely far."""
+def check_median_distance(answer: object) -> None:
+    """Judge `median_distance(distances, success)`: the median of (N,), failures infinitely far."""
     distances = torch.tensor([0.5, 0.0, 1.5, 0.0, 2.5])
     success = torch.tensor([True, False, True, False, True])
     exercise = Exercise("6.2")
@@ -55,31 +55,44 @@ def check_mean_or_median(answer: object) -> None:
     )
     every = float(solve(distances, torch.tensor([False, False, False, True, True])))
     exercise.require(every == float("inf"), "where most searches failed, the median is infinite.")
+    exercise.require(
+        float(solve(distances, torch.ones(5, dtype=torch.bool))) == 0.5,
+        "an image that was misclassified from the start is a success at distance 0: only success "
+        "says what failed.",
+    )
     exercise.confirm("A failure is never near.")
 
 
-def check_project(answer: object) -> None:
-    """Judge `shrink(v, epsilon)`: the nearest point of the L2 ball to v (1, C, H, W)."""
-    draws = Generator().manual_seed(6)
-    v = torch.randn(1, 1, 6, 6, generator=draws)
-    v = 3 * v / v.norm()
+def check_sphere_step(answer: object) -> None:
+    """Judge `sphere_step(delta, slope, radius, adversarial, length, gamma)`: (delta, radius)."""
+    delta, slope = torch.tensor([0.3, 0.4, 0.0]), torch.tensor([0.0, 0.0, 2e-3])
     exercise = Exercise("6.3")
-    solve = exercise.solution(answer, v, 1.0)
+    solve = exercise.solution(answer, delta, slope, 0.5, True, 0.5, 0.05)
     if solve is None:
         return
-    exercise.require(
-        torch.allclose(solve(v / 6, 1.0), v / 6, atol=1e-6),
-        "what is inside the ball stays as it is: you may not lengthen it.",
-    )
-    found = solve(v, 1.0)
-    exercise.require(
-        abs(float(found.norm()) - 1) < 1e-4,
-        f"the length came out as {float(found.norm()):.4g}; it must be 1.",
-    )
-    exercise.require(
-        torch.allclose(found, v / 3, atol=1e-5),
-        "the nearest point of the ball lies on the ray to its centre: scale, do not clip pixels.",
-    )
-    zero = solve(torch.zeros_like(v), 1.0)
-    exercise.require(bool(torch.isfinite(zero).all()), "a perturbation of length 0 must stay 0.")
-    exercise.confirm("It keeps its direction.")
+    for adversarial, expected in ((True, 0.475), (False, 0.525)):
+        found = solve(delta, slope, 0.5, adversarial, 0.5, 0.05)
+        exercise.require(
+            isinstance(found, tuple) and len(found) == 2 and isinstance(found[0], Tensor),
+            "return the new perturbation and the new radius.",
+        )
+        moved, radius = found[0], float(found[1])
+        exercise.require(
+            abs(radius - expected) < 1e-6,
+            f"from radius 0.5 a step that finds the image {'' if adversarial else 'not '}"
+            f"adversarial leads to {expected:g}, got {radius:.4g}: shrink after a success only.",
+        )
+        size = float(moved.norm())
+        exercise.require(
+            abs(size - expected) < 1e-5,
+            f"the perturbation came out {size:.4g} long: it must lie on the new sphere, also where "
+            "it was shorter.",
+        )
+        # The unit step has the length of delta, so that the two share the new direction.
+        share = float(moved[2]) / size
+        exercise.require(
+            abs(share - 0.5**0.5) < 1e-5,
+            "the direction is wrong: add a step of the given length along the gradient, however "
+            "short that is, and then set the norm.",
+        )
+    exercise.confirm("The gradient decides the direction alone, and the answer the length.")
