@@ -15,6 +15,7 @@ from armsrace.defenses.adversarial_training import (
     trades,
     warmed_up,
 )
+from armsrace.defenses.distillation import RECIPES as DISTILLATION
 from armsrace.training.recipe import Objective, Recipe, always, in_bfloat16, one_cycle
 from armsrace.training.recipes import RECIPES as CLEAN
 
@@ -32,7 +33,7 @@ def _tramer(objective: Objective, words: str, epochs: int) -> Recipe:
     return replace(_attacked("tramer-a", in_bfloat16(objective), mixed), epochs=epochs)
 
 
-RECIPES: dict[str, Recipe] = {
+RECIPES: dict[str, Recipe] = DISTILLATION | {
     "maxout-fgsm": _attacked(
         "maxout", mixture(fgsm_images(0.25)), "50% of the loss on FGSM images, epsilon 0.25"
     ),

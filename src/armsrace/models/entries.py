@@ -23,6 +23,8 @@ class Entry:
 
 
 _BYTES = torch.int8
+TEMPERATURES = (1, 2, 5, 10, 20, 30, 40, 50, 100)
+"""Those of defensive distillation (Papernot et al. 2016, §V)."""
 
 ENTRIES: dict[str, Entry] = {
     "softmax": Entry(classifiers.softmax_regression, "softmax regression"),
@@ -81,5 +83,17 @@ ENTRIES: dict[str, Entry] = {
             partial(classifiers.defense_gan, letter), f"Defense-GAN's classifier {letter}"
         )
         for letter in "ABCDEF"
+    },
+    **{
+        f"{role}-{temperature}": Entry(
+            classifiers.carlini_wagner,
+            f"the Carlini–Wagner network, {words} at temperature {temperature}",
+            storage=torch.float16,
+        )
+        for temperature in TEMPERATURES
+        for role, words in (
+            ("distillation-teacher", "trained on labels"),
+            ("distilled", "trained on its teacher's soft labels"),
+        )
     },
 }
