@@ -1,9 +1,10 @@
-"""What many tests share: real digits, a small network trained on them, and a shipped one."""
+"""What many tests share: digits, a network trained on them, a shipped one, and stripes."""
 
 from __future__ import annotations
 
 import copy
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from armsrace import zoo
-from armsrace.datasets import embedded
+from armsrace.datasets import Dataset, embedded
 
 HELD_BACK = 500
 
@@ -63,3 +64,13 @@ def model(trained: nn.Sequential) -> nn.Sequential:
 def s3_cnn() -> nn.Module:
     """The shipped 16-32-64 network."""
     return zoo.load("s3-cnn")
+
+
+@pytest.fixture(scope="module")
+def stripes() -> Dataset:
+    """512 images whose class is the half that is bright."""
+    generator = torch.Generator().manual_seed(1)
+    labels = torch.randint(2, (512,), generator=generator)
+    images = 0.3 * torch.rand(512, 1, 28, 28, generator=generator)
+    images[labels == 1, :, :14] += 0.2
+    return Dataset(images, labels, "mnist", "train", "unverified", Path())

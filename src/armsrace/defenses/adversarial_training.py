@@ -123,8 +123,10 @@ def warmed_up(
     """Training on attacked images alone, the budget growing linearly over the first `share`.
 
     At the full budget from the first step a small network never leaves the constant answer
-    (Madry et al. 2018, §4).
+    (Madry et al. 2018, §4). Raises ValueError where the share is not in (0, 1].
     """
+    if not 0 < share <= 1:
+        raise ValueError(f"share must lie in (0, 1], got {share:g}")
     return lambda progress: mixture(generate(epsilon * min(progress / share, 1.0)), alpha=0.0)
 
 

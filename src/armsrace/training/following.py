@@ -1,0 +1,59 @@
+"""Training that is looked at on its way: what a network can do after so many steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from armsrace.contracts import check_count
+from armsrace.datasets import Dataset
+from armsrace.training.loop import fit
+from armsrace.training.recipe import Objective, Recipe
+
+Seen = TypeVar("Seen")
+
+
+def follow(
+    build: Callable[[], nn.Module],
+    data: Dataset,
+    recipe: Recipe,
+    look: Callable[[nn.Module], Seen],
+    *,
+    every: int,
+    seed: int = 0,
+    device: str = "cpu",
+) -> tuple[nn.Module, list[tuple[int, Seen]]]:
+    """Train as `fit` does; return the network and, by steps taken, what `look` made of it.
+
+    look: called with the network in evaluation mode before the first step, after each `every`
+        steps, and at the end. It changes no weight and no random number of the training.
+    Raises ValueError where `every` is below 1.
+    """
+    check_count("every", every)
+    seen: list[tuple[int, Seen]] = []
+    taken = 0
+
+    def glance(model: nn.Module) -> None:
+        with torch.random.fork_rng():
+            seen.append((taken, look(model.eval())))
+
+    def watched(progress: float) -> Objective:
+        objective = recipe.objective(progress)
+
+        def run(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+            nonlocal taken
+            if taken % every == 0:
+                glance(model)
+                model.train()
+            taken += 1
+            return objective(model, images, labels)
+
+        return run
+
+    model, _ = fit(build, data, replace(recipe, objective=watched), seed=seed, device=device)
+    glance(model)
+    return model, seen
