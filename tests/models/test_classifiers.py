@@ -76,3 +76,6 @@ def test_predict_leaves_the_mode() -> None:
     images = torch.rand(5, 1, 28, 28)
     assert torch.allclose(predict(model, images, 2), predict(model, images, 5), atol=1e-6)
     assert model.training
+    wrapper = nn.Sequential(model.eval())
+    predict(wrapper, images)
+    assert wrapper.training and not any(part.training for part in model.modules())

@@ -35,14 +35,15 @@ def softened(logits: Tensor, temperature: float) -> Tensor:
 class Tempered(nn.Module):
     """A network with its logits divided by a temperature: images (N, C, H, W) to logits (N, K).
 
-    No prediction and no decision boundary changes. As the network that a distilled one was in
-    training it is also the adaptive attack's view of it (Carlini and Wagner 2016, §4). Raises
-    ValueError unless temperature is finite and > 0.
+    No prediction and no decision boundary changes. It starts in the network's mode. Around a
+    distilled network it is what was trained, and the adaptive attack's view (Carlini and Wagner
+    2016). Raises ValueError unless temperature is finite and > 0.
     """
 
     def __init__(self, model: Model, temperature: float) -> None:
         super().__init__()
         self.model, self.temperature = model, _checked(temperature)
+        self.training = getattr(model, "training", False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits over T."""

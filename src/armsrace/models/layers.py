@@ -39,8 +39,10 @@ def parameters(model: nn.Module) -> int:
 @torch.inference_mode()
 def predict(model: nn.Module, images: Tensor, batch_size: int = 1000) -> Tensor:
     """Logits (N, classes) of images (N, C, H, W) in evaluation mode, batch by batch."""
-    was_training = model.training
+    # A wrapper in training mode may hold a network that is not.
+    modes = {part: part.training for part in model.modules()}
     model.eval()
     logits = torch.cat([model(batch) for batch in images.split(batch_size)])
-    model.train(was_training)
+    for part, training in modes.items():
+        part.training = training
     return logits
