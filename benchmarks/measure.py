@@ -11,11 +11,13 @@ import argparse
 import json
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from rich.console import Console
 
 from armsrace import attacks, datasets, evaluation, ledger, zoo
+from armsrace.attacks.margins import margin
 from armsrace.contracts import Norm
 from armsrace.ledger.measurements import SESSION, load_measured, measured_path
 from armsrace.models.layers import predict
@@ -54,9 +56,27 @@ def table_four(norm: Norm, digits: int) -> None:
         ledger.measure(f"carlini-{norm}-{case}", found.distance, n=digits, note=note)
 
 
+def madry_table_one(digits: int) -> None:
+    """Madry's Table 1, white box: the PGD-trained network on the first test images."""
+    model, data = zoo.load("madry-pgd"), datasets.load("mnist", "test")
+    images, labels = data.images[:digits], data.labels[:digits]
+    runs: dict[str, dict[str, Any]] = {
+        "pgd-40": {"steps": 40},
+        "cw": {"steps": 40, "loss": margin},
+        "pgd-100": {"steps": 100},
+        "pgd-restarts": {"steps": 100, "restarts": 20},
+    }
+    for name, settings in runs.items():
+        attack = partial(attacks.pgd, epsilon=0.3, step_size=0.01, **settings)
+        found = evaluation.attack_in_batches(attack, model, images, labels, batch_size=200)
+        kept = 100 * (1 - found.success.double().mean().item())
+        ledger.measure(f"madry-{name}", kept, n=digits)
+        store()
+
+
 MEASURES: dict[str, Callable[[int], None]] = {
     f"carlini-{norm}": partial(table_four, norm) for norm in CARLINI
-}
+} | {"madry": madry_table_one}
 
 
 def store() -> None:
