@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from armsrace.models import classifiers, convolutional
+from armsrace.models import autoencoders, classifiers, convolutional, rbf, vae
 
 
 @dataclass(frozen=True)
@@ -96,4 +96,11 @@ ENTRIES: dict[str, Entry] = {
             ("distilled", "trained on its teacher's soft labels"),
         )
     },
+    "s3-vae": Entry(vae.s3_vae, "the tutorial's VAE with two latents", storage=torch.float16),
+    "rbf": Entry(rbf.rbf, "Goodfellow's shallow RBF network, a diagonal β a class"),
+    "magnet-1": Entry(autoencoders.magnet_1, "MagNet's autoencoder I: reformer and detector"),
+    "magnet-2": Entry(autoencoders.magnet_2, "MagNet's autoencoder II: detector"),
+    "magnet-1-other": Entry(autoencoders.magnet_1, "an attacker's own autoencoder I"),
+    "magnet-2-other": Entry(autoencoders.magnet_2, "an attacker's own autoencoder II"),
+    "magnet-team": Entry(autoencoders.Team, "eight autoencoders I, trained together to differ"),
 }

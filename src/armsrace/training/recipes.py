@@ -15,6 +15,8 @@ from torch.optim import SGD, Adam
 from armsrace.datasets import Dataset
 from armsrace.training.augmentation import augmented
 from armsrace.training.recipe import Recipe, always, cross_entropy, in_bfloat16, one_cycle
+from armsrace.training.reconstruction import diverse, reconstruction
+from armsrace.training.variational import evidence_bound, separate_confidences
 
 
 def only(classes: tuple[int, ...], data: Dataset) -> Dataset:
@@ -46,6 +48,12 @@ _KERAS = Recipe(12, 64, Adam, one_cycle(1e-3), "Adam, peak 1e-3")
 _CARLINI_WAGNER = Recipe(
     16, 128, partial(_sgd, weight_decay=1e-4), one_cycle(0.05),
     "SGD, Nesterov momentum .9, peak .05, decay 1e-4",
+)  # fmt: skip
+
+_MAGNET = Recipe(
+    3, 32, Adam, one_cycle(0.03),
+    "Adam, peak .03; squared error from images with noise N(0, .1), activity L2 1e-9",
+    objective=always(reconstruction()), quality="error",
 )  # fmt: skip
 
 RECIPES: dict[str, Recipe] = {
@@ -81,4 +89,28 @@ RECIPES: dict[str, Recipe] = {
         for letter in "abcd"
     },
     **{f"defense-gan-{letter}": _KERAS for letter in "abcdef"},
+    "s3-vae": Recipe(
+        15, 128, Adam, one_cycle(2e-3),
+        "Adam, peak 2e-3; binary cross-entropy of the pixels + KL",
+        objective=always(evidence_bound), quality="error",
+    ),
+    "rbf": Recipe(
+        8, 128, Adam, one_cycle(1e-2),
+        "Adam, peak 1e-2; binary cross-entropy of each class's own confidence",
+        objective=always(separate_confidences),
+    ),
+    "magnet-1": _MAGNET,
+    "magnet-2": _MAGNET,
+    **{
+        f"magnet-{number}-other": replace(
+            _MAGNET, epochs=6, settings=f"{_MAGNET.settings}; odd pairs of images only",
+            sample=partial(every_other_pair, 1),
+        )
+        for number in (1, 2)
+    },
+    "magnet-team": replace(
+        _MAGNET, epochs=2, settings=f"{_MAGNET.settings}; less .2 of the squared distance to the "
+        "mean of the eight",
+        objective=always(diverse(0.2)),
+    ),
 }  # fmt: skip

@@ -1,0 +1,51 @@
+"""Variational autoencoders (Kingma and Welling 2014): images to a few latents and back."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from torch import Tensor, nn
+
+
+class VariationalAutoencoder(nn.Module):
+    """An encoder to a normal distribution of L latents, and a decoder back to images.
+
+    encoder: images (N, C, H, W) in [0, 1] to (N, 2 L): the means, then the log variances.
+    decoder: latents (N, L) to (N, C, H, W), the logit of each pixel.
+    """
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder, self.decoder = encoder, decoder
+
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of the latents, each (N, L), of images (N, C, H, W)."""
+        mean, log_variance = self.encoder(images).chunk(2, dim=1)
+        return mean, log_variance
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Images (N, C, H, W) in [0, 1] of latents (N, L)."""
+        return cast(Tensor, self.decoder(latents)).sigmoid()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The image of the mean latents, for each image (N, C, H, W): no chance in it."""
+        return self.decode(self.encode(images)[0])
+
+
+def s3_vae(latents: int = 2) -> VariationalAutoencoder:
+    """Two strided convolutions of 16 and 32 filters and 64 units, and the same way back, for MNIST.
+
+    The tutorial names a convolutional VAE with two latents and shows no more of it; the sizes are
+    ours, small enough for a CPU.
+    """
+    encoder = nn.Sequential(
+        nn.Conv2d(1, 16, 3, stride=2, padding=1), nn.ReLU(),
+        nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.ReLU(),
+        nn.Flatten(), nn.Linear(32 * 7 * 7, 64), nn.ReLU(), nn.Linear(64, 2 * latents),
+    )  # fmt: skip
+    decoder = nn.Sequential(
+        nn.Linear(latents, 64), nn.ReLU(), nn.Linear(64, 32 * 7 * 7), nn.ReLU(),
+        nn.Unflatten(1, (32, 7, 7)), nn.ConvTranspose2d(32, 16, 4, stride=2, padding=1), nn.ReLU(),
+        nn.ConvTranspose2d(16, 1, 4, stride=2, padding=1),
+    )  # fmt: skip
+    return VariationalAutoencoder(encoder, decoder)

@@ -1,0 +1,42 @@
+"""Objectives of networks whose confidences are no softmax: VAEs and quadratic units."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from armsrace.models.vae import VariationalAutoencoder
+
+
+def gaussian_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL(N(mean, variance) ‖ N(0, 1)) in nats, (N,), of latents (N, L) with these moments."""
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1)
+
+
+def evidence_bound(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """The negative evidence lower bound in nats an image: binary cross-entropy of the pixels + KL.
+
+    Kingma and Welling 2014, eq. 10 with one sample, drawn from torch's global generator. Pixels in
+    [0, 1] are the chances of ink. Raises TypeError where the model is no VariationalAutoencoder.
+    """
+    if not isinstance(model, VariationalAutoencoder):
+        raise TypeError(f"model must be a VariationalAutoencoder, got {type(model).__name__}")
+    mean, log_variance = model.encode(images)
+    latents = mean + (log_variance / 2).exp() * torch.randn_like(mean)
+    pixels = functional.binary_cross_entropy_with_logits(
+        model.decoder(latents), images, reduction="sum"
+    )
+    return pixels / len(images) + gaussian_divergence(mean, log_variance).mean()
+
+
+def separate_confidences(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Mean binary cross-entropy of the classes, each confidence exp(logit) by itself.
+
+    For a network whose logits are log-confidences, at most 0, that need not sum to 1.
+    """
+    logits = model(images)
+    own = functional.one_hot(labels, logits.shape[1]).to(logits)
+    # At a centre another class's confidence is 1 and its loss infinite.
+    other = torch.log(-torch.expm1(logits.clamp_max(-1e-6)))
+    return -(own * logits + (1 - own) * other).sum(dim=1).mean()
