@@ -9,18 +9,25 @@ from armsrace.defenses.detection import (
     threshold_at,
 )
 from armsrace.defenses.distillation import Tempered, at_temperature, distilled_from, softened
+from armsrace.defenses.magnet import JensenShannon, MagNet, ReconstructionError, jensen_shannon
+from armsrace.defenses.purified import Purified
 from armsrace.defenses.recipes import RECIPES
 
 __all__ = [
     "RECIPES",
     "Detected",
     "Divergence",
+    "JensenShannon",
+    "MagNet",
+    "Purified",
+    "ReconstructionError",
     "Surprise",
     "Tempered",
     "at_temperature",
     "detection_rate",
     "distilled_from",
     "divergence",
+    "jensen_shannon",
     "softened",
     "threshold_at",
 ]
