@@ -1,5 +1,14 @@
 """Defenses: ways of training or wrapping a network so that attacks should fail."""
 
+from armsrace.defenses.adversarial_training import (
+    ensemble_images,
+    fgsm_images,
+    mixture,
+    pgd_images,
+    rand_fgsm_images,
+    trades,
+    warmed_up,
+)
 from armsrace.defenses.detection import (
     Detected,
     Divergence,
@@ -27,7 +36,14 @@ __all__ = [
     "detection_rate",
     "distilled_from",
     "divergence",
+    "ensemble_images",
+    "fgsm_images",
     "jensen_shannon",
+    "mixture",
+    "pgd_images",
+    "rand_fgsm_images",
     "softened",
     "threshold_at",
+    "trades",
+    "warmed_up",
 ]
