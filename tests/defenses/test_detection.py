@@ -5,7 +5,7 @@ import torch
 from scipy.stats import entropy
 from torch import nn
 
-from armsrace import attacks, defenses
+from armsrace import attacks, datasets, defenses, zoo
 from armsrace.defenses.detection import FLOOR
 
 SCORES = torch.tensor([0.5, 0.1, 0.3, 0.2, 0.4])
@@ -128,11 +128,47 @@ def test_an_ordinary_attack_finds_what_is_wrong_and_not_detected() -> None:
     threshold = defenses.threshold_at(bright(batch), 0.05)
     kept = bright(batch) <= threshold
     batch, labels, targets = batch[kept], labels[kept], targets[kept]
-    plain = attacks.carlini_wagner_l2(model, batch, labels, targets=targets, steps=100)
+    brief = {"binary_search_steps": 5, "initial_constant": 0.1}
+    plain = attacks.carlini_wagner_l2(model, batch, labels, targets=targets, steps=100, **brief)
     caught = bright(plain.images) > threshold
     assert caught.any(), "the detector must have something to detect"
     guarded = defenses.Detected(model, bright, threshold, scale=20.0)
-    found = attacks.carlini_wagner_l2(guarded, batch, labels, targets=targets, steps=100)
+    found = attacks.carlini_wagner_l2(guarded, batch, labels, targets=targets, steps=100, **brief)
     assert found.success.all()
     assert torch.equal(model(found.images).argmax(dim=1), targets)
     assert (bright(found.images) <= threshold).all()
+
+
+@pytest.mark.parametrize("name", ["VAE", "RBF"])
+def test_the_false_positive_rate_holds_on_digits_that_did_not_set_the_threshold(name) -> None:
+    score = {
+        "VAE": lambda: defenses.Divergence(zoo.load("s3-vae")),
+        "RBF": lambda: defenses.Surprise(zoo.load("s3-cnn"), zoo.load("rbf")),
+    }[name]()
+    with torch.no_grad():
+        first, second = score(datasets.held_out("mnist").images[:3000]).chunk(2)
+    for rate in (0.01, 0.05, 0.2):
+        # Three standard errors of two binomial shares of 1,500.
+        slack = 3 * (2 * rate * (1 - rate) / 1500) ** 0.5
+        found = defenses.detection_rate(second, defenses.threshold_at(first, rate))
+        assert found == pytest.approx(rate, abs=slack)
+
+
+def test_the_detectors_fail_against_an_attack_that_knows_them() -> None:
+    model, digits = zoo.load("s3-cnn"), datasets.load("mnist", "test").take(60)
+    score = defenses.Divergence(zoo.load("s3-vae"))
+    with torch.no_grad():
+        clean = score(datasets.held_out("mnist").images[4000:])
+        threshold = defenses.threshold_at(clean, 0.05)
+        guard = defenses.Detected(model, score, threshold, scale=10.0)
+        kept = guard(digits.images).argmax(dim=1) == digits.labels
+        chosen, labels = digits.images[kept][:8], digits.labels[kept][:8]
+        targets = model(chosen).topk(2).indices[:, 1]
+    settings = {"targets": targets, "epsilon": 0.3, "steps": 20}
+    large = attacks.pgd(model, chosen, labels, **settings)
+    assert (score(large.images) > threshold).all(), "an attack that does not know is detected"
+    short = {"steps": 30, "step_size": 0.05, "binary_search_steps": 3, "initial_constant": 1.0}
+    found = attacks.carlini_wagner_l2(guard, chosen, labels, targets=targets, **short)
+    assert found.success.all()
+    assert torch.equal(model(found.images).argmax(dim=1), targets)
+    assert (score(found.images) <= threshold).all()
