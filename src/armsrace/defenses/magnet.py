@@ -18,7 +18,7 @@ TINY = 1e-12
 
 
 class ReconstructionError(nn.Module):
-    """The score mean |x − ae(x)|^p over the pixels of an image, in pixel units to the p.
+    """The score of an image x: the mean over its pixels of the change to ae(x), to the power p.
 
     autoencoder: images (N, C, H, W) to images of that shape. p: > 0; MagNet has 1 and 2. Raises
     ValueError for another p.
