@@ -85,7 +85,11 @@ def races() -> dict[str, Race]:
             },
         ),
         f"square L∞, ε = {EPSILON}, 1,000 queries": Race(
-            "linf", own(attacks.square, epsilon=EPSILON, queries=1000), {"ART": of_art(square)}
+            "linf", own(attacks.square, epsilon=EPSILON, queries=1000),
+            {
+                "armsrace, 300 queries": own(attacks.square, epsilon=EPSILON, queries=300),
+                "ART": of_art(square),
+            },
         ),
     }  # fmt: skip
 
