@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from armsrace.models.vae import VariationalAutoencoder, s3_vae
+from armsrace.models.vae import VariationalAutoencoder, manifold_vae, s3_vae
 
 
 def test_the_s3_vae_is_two_convolutions_and_the_way_back() -> None:
@@ -15,6 +15,18 @@ def test_the_s3_vae_is_two_convolutions_and_the_way_back() -> None:
     assert decoded.shape == images.shape
     assert torch.equal(decoded, decoded.clamp(0, 1))
     assert torch.equal(model(images), decoded)
+
+
+def test_the_manifold_vae_is_two_dense_layers_and_the_way_back() -> None:
+    model = manifold_vae(latents=4, units=6).eval()
+    images = torch.rand(5, 1, 28, 28)
+    mean, log_variance = model.encode(images)
+    assert mean.shape == log_variance.shape == (5, 4)
+    assert model(images).shape == images.shape
+    sizes = [
+        (part.in_features, part.out_features) for part in model.decoder if hasattr(part, "bias")
+    ]
+    assert sizes == [(4, 6), (6, 6), (6, 784)]
 
 
 def test_encoder_and_decoder_are_arguments() -> None:

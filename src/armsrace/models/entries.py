@@ -97,6 +97,9 @@ ENTRIES: dict[str, Entry] = {
         )
     },
     "s3-vae": Entry(vae.s3_vae, "the tutorial's VAE with two latents", storage=torch.float16),
+    "manifold-vae": Entry(
+        vae.manifold_vae, "the robust manifold's VAE, 20-500-500-784", storage=_BYTES
+    ),
     "rbf": Entry(rbf.rbf, "Goodfellow's shallow RBF network, a diagonal β a class"),
     "magnet-1": Entry(autoencoders.magnet_1, "MagNet's autoencoder I: reformer and detector"),
     "magnet-2": Entry(autoencoders.magnet_2, "MagNet's autoencoder II: detector"),

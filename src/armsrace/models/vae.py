@@ -49,3 +49,20 @@ def s3_vae(latents: int = 2) -> VariationalAutoencoder:
         nn.ConvTranspose2d(16, 1, 4, stride=2, padding=1),
     )  # fmt: skip
     return VariationalAutoencoder(encoder, decoder)
+
+
+def manifold_vae(latents: int = 20, units: int = 500) -> VariationalAutoencoder:
+    """Two dense layers of 500 units and the same way back, for MNIST: 20-500-500-784.
+
+    The generator of Jalal et al.'s robust manifold defense (the authors' code), softplus units as
+    in the VAE that it was taken from.
+    """
+    encoder = nn.Sequential(
+        nn.Flatten(), nn.Linear(784, units), nn.Softplus(), nn.Linear(units, units), nn.Softplus(),
+        nn.Linear(units, 2 * latents),
+    )  # fmt: skip
+    decoder = nn.Sequential(
+        nn.Linear(latents, units), nn.Softplus(), nn.Linear(units, units), nn.Softplus(),
+        nn.Linear(units, 784), nn.Unflatten(1, (1, 28, 28)),
+    )  # fmt: skip
+    return VariationalAutoencoder(encoder, decoder)

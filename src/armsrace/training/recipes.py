@@ -94,6 +94,11 @@ RECIPES: dict[str, Recipe] = {
         "Adam, peak 2e-3; binary cross-entropy of the pixels + KL",
         objective=always(evidence_bound), quality="error",
     ),
+    "manifold-vae": Recipe(
+        20, 128, Adam, one_cycle(1e-3),
+        "Adam, peak 1e-3; binary cross-entropy of the pixels + KL",
+        objective=always(evidence_bound), quality="error",
+    ),
     "rbf": Recipe(
         8, 128, Adam, one_cycle(1e-2),
         "Adam, peak 1e-2; binary cross-entropy of each class's own confidence",
