@@ -18,6 +18,8 @@ from armsrace.defenses.detection import (
     threshold_at,
 )
 from armsrace.defenses.distillation import Tempered, at_temperature, distilled_from, softened
+from armsrace.defenses.inversion import Inversion, LatentProjection, invert
+from armsrace.defenses.latent_search import LatentSearch
 from armsrace.defenses.magnet import JensenShannon, MagNet, ReconstructionError, jensen_shannon
 from armsrace.defenses.purified import Purified
 from armsrace.defenses.recipes import RECIPES
@@ -26,7 +28,10 @@ __all__ = [
     "RECIPES",
     "Detected",
     "Divergence",
+    "Inversion",
     "JensenShannon",
+    "LatentProjection",
+    "LatentSearch",
     "MagNet",
     "Purified",
     "ReconstructionError",
@@ -38,6 +43,7 @@ __all__ = [
     "divergence",
     "ensemble_images",
     "fgsm_images",
+    "invert",
     "jensen_shannon",
     "mixture",
     "pgd_images",

@@ -1,0 +1,138 @@
+"""The nearest image that a decoder draws: what Defense-GAN and invert-and-classify put in place.
+
+Samangouei, Kabkab and Chellappa 2018 (§3); Jalal, Ilyas et al. 2017 (§3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from armsrace.contracts import check_images
+from armsrace.defenses.latent_descent import Descent
+from armsrace.defenses.latent_search import Decoder, LatentSearch
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """What a latent search found, image by image.
+
+    latents: (N, L), those of the least objective over all restarts and steps.
+    images: (N, C, H, W), what the decoder draws of them.
+    distances: (N,), mean squared errors a pixel, without the penalty.
+    decodings: (N,) int64, latents decoded for this image, all restarts together.
+    gradients: (N,) int64, latents differentiated for this image.
+    """
+
+    latents: Tensor
+    images: Tensor
+    distances: Tensor
+    decodings: Tensor
+    gradients: Tensor
+
+
+def invert(
+    decoder: Decoder,
+    images: Tensor,
+    search: LatentSearch,
+    *,
+    starts: Tensor | None = None,
+    generator: torch.Generator | None = None,
+    differentiable: bool = False,
+) -> Inversion:
+    """The latents whose image has the least mean squared error to each image, plus the penalty.
+
+    Args:
+        decoder: latents (M, L) to images (M, C, H, W), each row by itself; a module is held in
+            evaluation mode. Its rows are those of the first image's restarts, then the second's …;
+            images that are done and restarts that have lost are missing.
+        images: (N, C, H, W) in [0, 1].
+        search: the settings.
+        starts: (N, R, L), in place of drawn ones.
+        generator: where starts are drawn from; by default a new one seeded 0.
+        differentiable: what is found depends on the images, through every step, where a gradient
+            is asked for. The starts and the choice of the best have none. Memory grows with the
+            steps.
+
+    A start follows from the generator, the pixels of its image and the number of its restart:
+    neither other images nor more restarts change it. A restart that diverges loses to the others.
+    Device and dtype follow the images. Raises ValueError or TypeError where images or starts break
+    the contract, the decoder answers another shape or a constant, or every restart of an image
+    diverges.
+    """
+    check_images(images)
+    wanted = differentiable and images.requires_grad and torch.is_grad_enabled()
+    with _evaluating(decoder), torch.inference_mode(False), torch.enable_grad():
+        images = images if wanted else images.detach().clone()
+        if starts is None:
+            starts = search.starts(images, generator)
+        search.check_starts(starts, images)
+        descent, kept = Descent(decoder, images, starts, search, wanted), search.survivors()
+        for step in range(1, search.steps + 1):
+            if len(descent.left) == 0:
+                break
+            descent.step()
+            descent.stop_finished()
+            if step in kept:
+                descent.drop_losers(kept[step])
+        found = descent.finish()
+    return Inversion(*found, descent.decodings, descent.gradients)
+
+
+class LatentProjection(nn.Module):
+    """A purifier: each image becomes the nearest one found that the decoder draws.
+
+    decoder: latents (M, L) to images (M, C, H, W). search: the settings. starts: images
+    (N, C, H, W) to starts (N, R, L), such as an encoder's latents, in place of drawn ones.
+    generator: where starts are drawn from, call by call; None starts a new one, seeded 0, at each
+    call, so that an image is always purified alike.
+
+    `Purified(LatentProjection(…), classifier)` is Defense-GAN or invert-and-classify. What it
+    returns hangs on no graph: an attack goes through `attacks.composition.straight_through`, or
+    through `unrolled`, which asks for differentiable=True. Raises as `invert` does.
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        search: LatentSearch,
+        *,
+        starts: Callable[[Tensor], Tensor] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.decoder, self.search = decoder, search
+        self.starts, self.generator = starts, generator
+
+    def invert(self, images: Tensor, *, differentiable: bool = False) -> Inversion:
+        """The search itself, for who wants the latents, distances or work of it."""
+        starts = None
+        if self.starts is not None:
+            with torch.no_grad():
+                starts = self.starts(images.detach())
+        return invert(
+            self.decoder, images, self.search,
+            starts=starts, generator=self.generator, differentiable=differentiable,
+        )  # fmt: skip
+
+    def forward(self, images: Tensor, *, differentiable: bool = False) -> Tensor:
+        """Images (N, C, H, W) to the nearest ones drawn, of the same shape."""
+        return self.invert(images, differentiable=differentiable).images
+
+
+@contextmanager
+def _evaluating(decoder: Decoder) -> Iterator[None]:
+    """Hold a module in evaluation mode: batch statistics would mix images, dropout add chance."""
+    modes: dict[nn.Module, bool] = {}
+    if isinstance(decoder, nn.Module):
+        modes = {part: part.training for part in decoder.modules()}
+        decoder.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes.items():
+            part.training = training

@@ -1,0 +1,155 @@
+"""One descent of many latents: images leave it when they are done, restarts when they have lost."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.optim import SGD
+
+from armsrace.defenses.latent_search import Decoder, LatentSearch
+
+
+class Descent:
+    """The latents (n, r, L) of the n images left, r restarts each, and what was found of all N.
+
+    decoder: latents (M, L) to images (M, C, H, W). images: (N, C, H, W). starts: (N, R, L).
+    differentiable: keep the steps on the graph.
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        images: Tensor,
+        starts: Tensor,
+        search: LatentSearch,
+        differentiable: bool,
+    ) -> None:
+        self.decoder, self.images, self.search = decoder, images, search
+        self.differentiable = differentiable
+        self.left = torch.arange(len(images), device=images.device)
+        self.found = torch.zeros_like(starts[:, 0])
+        self.decodings, self.gradients = torch.zeros_like(self.left), torch.zeros_like(self.left)
+        self.latents = self._variable(self._allowed(starts.detach().clone()))
+        self.best = self.latents.detach().clone()
+        self.lowest = torch.full_like(self.best[..., 0], torch.inf)
+        extra = {"differentiable": True} if differentiable else {}
+        self.optimizer = search.optimizer([self.latents], **extra)
+        if isinstance(self.optimizer, SGD) and self.optimizer.defaults["momentum"]:
+            # Left to itself, torch's first momentum is the slope cut off from its graph.
+            self.optimizer.state[self.latents]["momentum_buffer"] = torch.zeros_like(self.best)
+        self.schedule = search.schedule(self.optimizer) if search.schedule else None
+
+    def step(self) -> None:
+        """One gradient step of all latents left; the best that each has met are kept."""
+        objective = self._objective(self.latents, self.left, self.search.precision)
+        self._remember(objective)
+        self.latents.grad = self._slope(objective)
+        self.optimizer.step()
+        if self.schedule is not None:
+            self.schedule.step()
+        if self.search.projection is not None:
+            with torch.set_grad_enabled(self.differentiable):
+                self.latents.copy_(self._allowed(self.latents.clone()))
+
+    def stop_finished(self) -> None:
+        """Let the images go of which a restart is within the tolerance."""
+        tolerance = self.search.tolerance
+        if tolerance is None:
+            return
+        done = (self.lowest <= tolerance).any(dim=1)
+        if done.any():
+            self._settle(done)
+            kept = (~done).nonzero()
+            self._keep(kept, torch.arange(self.best.shape[1], device=kept.device)[None])
+
+    def drop_losers(self, count: int) -> None:
+        """Let all but the `count` best restarts of each image go; ties stay in their order."""
+        order = self._exact(self.best, self.left).sort(dim=1, stable=True).indices[:, :count]
+        rows = torch.arange(len(order), device=order.device)[:, None]
+        self._keep(rows, order.sort(dim=1).values)
+
+    def finish(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The best latents (N, L), their images (N, C, H, W) and mean squared errors (N,)."""
+        if len(self.left):
+            with torch.no_grad():
+                last = self._objective(self.latents, self.left, self.search.precision)
+            self._remember(last)
+            self._settle(torch.ones_like(self.left, dtype=torch.bool))
+        everyone = torch.arange(len(self.images), device=self.left.device)
+        with torch.set_grad_enabled(self.differentiable):
+            drawn = self._decode(self.found[:, None], everyone, None)[:, 0]
+            return self.found, drawn, (drawn - self.images).square().flatten(1).mean(dim=1)
+
+    def _decode(self, latents: Tensor, rows: Tensor, precision: torch.dtype | None) -> Tensor:
+        """Images (n, r, C, H, W) of the latents (n, r, L) of the images numbered rows (n,)."""
+        kind = self.images.device.type
+        with torch.autocast(kind, dtype=precision, enabled=precision is not None):
+            drawn = self.decoder(latents.flatten(0, 1))
+        wanted = (latents.shape[0] * latents.shape[1], *self.images.shape[1:])
+        if drawn.shape != wanted:
+            raise ValueError(f"decoder must return shape {wanted}, got {tuple(drawn.shape)}")
+        self.decodings[rows] += latents.shape[1]
+        return drawn.to(self.images.dtype).unflatten(0, latents.shape[:2])
+
+    def _objective(self, latents: Tensor, rows: Tensor, precision: torch.dtype | None) -> Tensor:
+        """Mean squared error plus penalty (n, r) of latents (n, r, L)."""
+        # The optimizer edits the latents in place; a graph must hold those of this step.
+        latents = latents.clone()
+        change = self._decode(latents, rows, precision) - self.images[rows][:, None]
+        objective = change.square().flatten(2).mean(dim=2)
+        if self.search.penalty is not None:
+            objective = objective + self.search.penalty(latents.flatten(0, 1)).view_as(objective)
+        return objective
+
+    @torch.no_grad()
+    def _exact(self, latents: Tensor, rows: Tensor) -> Tensor:
+        return self._objective(latents, rows, None).nan_to_num(torch.inf, torch.inf)
+
+    def _slope(self, objective: Tensor) -> Tensor:
+        self.gradients[self.left] += objective.shape[1]
+        slope: Tensor | None = None
+        if objective.requires_grad:
+            slope = torch.autograd.grad(
+                objective.sum(), self.latents, create_graph=self.differentiable, allow_unused=True
+            )[0]
+        if slope is None:
+            raise ValueError("decoder must be differentiable in its latents, got a constant")
+        return slope
+
+    def _remember(self, objective: Tensor) -> None:
+        objective = objective.detach()
+        better = objective < self.lowest
+        self.lowest = torch.where(better, objective, self.lowest)
+        latents = self.latents if self.differentiable else self.latents.detach()
+        self.best = torch.where(better[..., None], latents, self.best)
+
+    def _settle(self, done: Tensor) -> None:
+        """Write down the best latents of the images chosen by a bool mask (n,)."""
+        rows, best = self.left[done], self.best[done]
+        lowest, which = self._exact(best, rows).min(dim=1)
+        if not lowest.isfinite().all():
+            raise ValueError("decoder must return finite images, got NaN or infinity")
+        self.found[rows] = best[torch.arange(len(rows), device=rows.device), which]
+
+    def _keep(self, rows: Tensor, columns: Tensor) -> None:
+        """Go on with the latents at rows (n', 1) and columns (n' or 1, r') of those here."""
+        self.left = self.left[rows[:, 0]]
+        self.best, self.lowest = self.best[rows, columns], self.lowest[rows, columns]
+        old, self.latents = self.latents, self._variable(self.latents[rows, columns])
+        state = self.optimizer.state.pop(old, {})
+        self.optimizer.state[self.latents] = {
+            name: value[rows, columns] if getattr(value, "shape", None) == old.shape else value
+            for name, value in state.items()
+        }
+        self.optimizer.param_groups[0]["params"] = [self.latents]
+
+    def _variable(self, latents: Tensor) -> Tensor:
+        # torch's optimizers edit a leaf without a graph, and anything else with one.
+        if self.differentiable:
+            return latents.requires_grad_().clone()
+        return latents.detach().requires_grad_()
+
+    def _allowed(self, latents: Tensor) -> Tensor:
+        if self.search.projection is None:
+            return latents
+        return self.search.projection(latents.flatten(0, 1)).view_as(latents)
