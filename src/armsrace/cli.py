@@ -46,6 +46,8 @@ def train(
 
 
 def _quality(card: zoo.Card) -> str:
+    if card.test_frechet is not None:
+        return f"Fréchet distance {card.test_frechet:.2f}"
     if card.test_accuracy is None:
         return f"mean squared error {card.test_error:.5f} a pixel"
     return f"{card.test_accuracy:.2%}"

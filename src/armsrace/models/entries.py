@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from armsrace.models import autoencoders, classifiers, convolutional, rbf, vae
+from armsrace.models import autoencoders, classifiers, convolutional, gan, rbf, vae
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,10 @@ ENTRIES: dict[str, Entry] = {
     "manifold-vae": Entry(
         vae.manifold_vae, "the robust manifold's VAE, 20-500-500-784", storage=_BYTES
     ),
+    "defense-gan": Entry(
+        gan.compact, "Defense-GAN's generator in a size for a CPU", storage=torch.float16
+    ),
+    "defense-gan-original": Entry(gan.original, "Defense-GAN's generator in the paper's size"),
     "rbf": Entry(rbf.rbf, "Goodfellow's shallow RBF network, a diagonal β a class"),
     "magnet-1": Entry(autoencoders.magnet_1, "MagNet's autoencoder I: reformer and detector"),
     "magnet-2": Entry(autoencoders.magnet_2, "MagNet's autoencoder II: detector"),

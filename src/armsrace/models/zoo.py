@@ -21,7 +21,9 @@ from armsrace.resources import checkpoint_folders
 class Card(BaseModel):
     """What is known of one checkpoint; accuracies are fractions, `seconds` wall-clock training.
 
-    A network that returns its input has an error, mean squared a pixel, in place of an accuracy.
+    In place of an accuracy, a network that returns its input has an error, mean squared a pixel,
+    and a generator the Fréchet distance of its samples to the images (`training.quality`), and
+    `critic`, its critic's estimate of the distance over the course of training, in equal parts.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -38,10 +40,13 @@ class Card(BaseModel):
     seconds: float
     test_accuracy: float | None = None
     test_error: float | None = None
+    test_frechet: float | None = None
     test_images: int
     held_out_accuracy: float | None = None
     held_out_error: float | None = None
+    held_out_frechet: float | None = None
     held_out_images: int
+    critic: list[float] | None = None
     torch: str
     trained: str
     sha256: str

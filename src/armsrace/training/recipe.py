@@ -43,9 +43,12 @@ class Recipe:
     learning_rate, objective: of the step's place in training, 0 to 1, so that a resumed run needs
         no scheduler state.
     quality: what the card reports, on the test and on the held-out images: the share of images
-        read as labelled, or the mean squared error a pixel of a network that returns its input.
+        read as labelled, the mean squared error a pixel of a network that returns its input, or
+        the Fréchet distance of a generator's samples to them (`training.quality`).
     select: what of the data set the network is for, e.g. two of the ten classes.
     sample: which of the selected training images it sees; it is tested on all.
+    around: what is trained to get the network, e.g. a generator in a `Duel` with its critic, which
+        is not kept.
     settings: the same in words, for the card.
     """
 
@@ -55,7 +58,8 @@ class Recipe:
     learning_rate: Callable[[float], float]
     settings: str
     objective: Callable[[float], Objective] = always(cross_entropy)
-    quality: Literal["accuracy", "error"] = "accuracy"
+    quality: Literal["accuracy", "error", "frechet"] = "accuracy"
+    around: Callable[[nn.Module], nn.Module] = lambda network: network
     select: Callable[[Dataset], Dataset] = lambda data: data
     sample: Callable[[Dataset], Dataset] = lambda data: data
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -13,11 +14,13 @@ from torch import nn
 from armsrace import datasets
 from armsrace.datasets import Dataset
 from armsrace.models import zoo
-from armsrace.models.layers import parameters, predict
+from armsrace.models.layers import parameters
 from armsrace.models.storage import packed, unpacked
 from armsrace.resources import checkpoint_folders, replacing
 from armsrace.training.loop import Progress, fit
+from armsrace.training.quality import QUALITIES
 from armsrace.training.recipe import Recipe
+from armsrace.training.wasserstein import Duel
 
 
 def train(
@@ -38,12 +41,15 @@ def train(
     data = recipe.sample(recipe.select(datasets.training(entry.dataset)))
     weights = checkpoint_folders()[0] / f"{name}.safetensors"
     state = weights.with_name(f".{name}.unfinished.safetensors")
-    model, spent = fit(
-        entry.build, data, recipe, seed=seed, device=device, state=state, resume=resume,
-        progress=progress,
+    trained, spent = fit(
+        lambda: recipe.around(entry.build()), data, recipe, seed=seed, device=device, state=state,
+        resume=resume, progress=progress,
     )  # fmt: skip
+    duel = trained if isinstance(trained, Duel) else None
+    model = duel.network if duel else trained
     digest = _store(model.cpu(), entry.storage, weights)
     card = _card(name, model, recipe, data, seed, device, spent.seconds, digest)
+    card.critic = duel.curve() if duel else None
     with replacing(weights.with_suffix(".json")) as temporary:
         temporary.write_text(card.model_dump_json(indent=2, exclude_none=True) + "\n")
     state.unlink(missing_ok=True)
@@ -65,6 +71,10 @@ def _card(
 ) -> zoo.Card:  # fmt: skip
     test = recipe.select(datasets.load(zoo.entry(name).dataset, "test"))
     held_out = recipe.select(datasets.held_out(zoo.entry(name).dataset))
+    quality: dict[str, Any] = {
+        f"{split}_{recipe.quality}": QUALITIES[recipe.quality](model, data)
+        for split, data in {"test": test, "held_out": held_out}.items()
+    }
     return zoo.Card(
         name=name,
         architecture=zoo.entry(name).about,
@@ -78,24 +88,8 @@ def _card(
         seconds=round(seconds, 1),
         test_images=len(test),
         held_out_images=len(held_out),
-        **{
-            f"{split}_{recipe.quality}": QUALITIES[recipe.quality](model, data)
-            for split, data in {"test": test, "held_out": held_out}.items()
-        },
+        **quality,
         torch=torch.__version__,
         trained=date.today().isoformat(),
         sha256=digest,
     )
-
-
-def accuracy(model: nn.Module, data: Dataset) -> float:
-    """The share of images that the network reads as labelled."""
-    return (predict(model, data.images).argmax(dim=1) == data.labels).float().mean().item()
-
-
-def error(model: nn.Module, data: Dataset) -> float:
-    """The mean squared error a pixel of a network that returns its input."""
-    return (predict(model, data.images) - data.images).square().mean().item()
-
-
-QUALITIES = {"accuracy": accuracy, "error": error}

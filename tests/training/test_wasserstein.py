@@ -1,0 +1,173 @@
+"""The objectives of WGAN-GP move whom they should, and a stopped run ends the same."""
+
+from copy import deepcopy
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+from torch.optim import Adam
+
+from armsrace.datasets import Dataset
+from armsrace.models import zoo
+from armsrace.models.gan import compact, critic
+from armsrace.training.loop import fit
+from armsrace.training.recipe import Recipe
+from armsrace.training.recipes import RECIPES
+from armsrace.training.wasserstein import Duel, gradient_penalty, in_turns, together
+
+
+def small(averaging: float = 0.0) -> Duel:
+    return Duel(compact(filters=2), critic(2, kernel=4), averaging)
+
+
+@pytest.fixture
+def digits(stripes: Dataset) -> Dataset:
+    return replace(stripes, images=stripes.images[:96], labels=stripes.labels[:96])
+
+
+RECIPE = Recipe(
+    3, 32, partial(Adam, betas=(0.0, 0.9)), lambda progress: 1e-2, "", together(),
+    quality="frechet", around=lambda network: small(0.9),
+)  # fmt: skip
+
+
+def moved(duel: Duel, objective, images: torch.Tensor) -> tuple[bool, bool]:
+    """Whether a step of Adam on this objective moves the generator, and the critic."""
+    before = deepcopy(duel.state_dict())
+    optimizer = Adam(duel.parameters(), 1e-2)
+    optimizer.zero_grad(set_to_none=True)
+    objective(duel, images, torch.empty(0)).backward()
+    optimizer.step()
+    return tuple(
+        any(
+            not torch.equal(value, before[f"{part}.{name}"])
+            for name, value in getattr(duel, part).named_parameters()
+        )
+        for part in ("generator", "critic")
+    )
+
+
+def test_in_turns_is_five_of_the_critic_then_one_of_the_generator(digits) -> None:
+    duel, objective = small(), in_turns(5)(0.0)
+    turns = [moved(duel, objective, digits.images[:8]) for _ in range(12)]
+    assert turns == [*[(False, True)] * 5, (True, False)] * 2
+
+
+def test_together_moves_both_as_each_would_alone(digits) -> None:
+    """One backward pass gives the critic its loss's slope and the generator its own."""
+    duel, images = small(), digits.images[:8]
+    torch.manual_seed(0)
+    together(penalty=0.0)(0.0)(duel, images, torch.empty(0)).backward()
+    torch.manual_seed(0)
+    fakes = duel.fakes(8)
+    for_generator = torch.autograd.grad(
+        -duel.critic(fakes).mean(), list(duel.generator.parameters()), retain_graph=True
+    )
+    loss = duel.critic(fakes.detach()).mean() - duel.critic(images).mean()
+    for_critic = torch.autograd.grad(loss, list(duel.critic.parameters()))
+    parts = *duel.generator.parameters(), *duel.critic.parameters()
+    for parameter, expected in zip(parts, for_generator + for_critic, strict=True):
+        assert torch.allclose(parameter.grad, expected, atol=1e-6)
+    assert all(parameter.grad is None for parameter in duel.network.parameters())
+
+
+def test_the_penalty_of_a_linear_critic_is_its_slopes() -> None:
+    slope = nn.Sequential(nn.Flatten(), nn.Linear(4, 1))
+    with torch.no_grad():
+        slope[1].weight.copy_(torch.tensor([[3.0, 0.0, 4.0, 0.0]]))
+    images, fakes = torch.rand(5, 1, 2, 2), torch.rand(5, 1, 2, 2)
+    assert gradient_penalty(slope, images, fakes).item() == pytest.approx(16, rel=1e-5)
+
+
+def test_the_penalty_is_taken_between_the_pairs() -> None:
+    """A critic of slope 1 everywhere but between the two would not be seen elsewhere."""
+    seen: list[torch.Tensor] = []
+
+    class Recording(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            seen.append(images.detach())
+            return images.square().flatten(1).sum(dim=1)
+
+    torch.manual_seed(0)
+    gradient_penalty(Recording(), torch.zeros(50, 1, 2, 2), torch.ones(50, 1, 2, 2))
+    shares = seen[0].flatten(1)
+    assert torch.equal(shares.amin(dim=1), shares.amax(dim=1)), "one share an image"
+    assert shares.min() >= 0 and shares.max() <= 1 and shares.std() > 0.2
+
+
+def test_the_mean_is_of_all_steps_and_the_network_is_kept(digits) -> None:
+    duel = small(averaging=0.5)
+    untrained = deepcopy(duel.network)
+    steps = []
+    for _ in range(60):
+        steps.append(deepcopy(duel.generator[0].weight.data))
+        moved(duel, together()(0.0), digits.images[:8])
+    expected = sum(0.5 ** (59 - i + (i > 0)) * weights for i, weights in enumerate(steps))
+    found = duel.network[0].weight
+    assert torch.allclose(found, expected, atol=1e-4)
+    assert not torch.allclose(found, untrained[0].weight, atol=1e-2)
+
+
+def test_the_curve_is_the_critics_estimate(digits) -> None:
+    duel, images = small(), digits.images[:8]
+    objective = together(penalty=0.0)
+    losses = [
+        [objective(at)(duel, images, torch.empty(0)).item() for _ in range(2)] for at in (0, 0.999)
+    ]
+    assert duel.curve() == pytest.approx([-sum(pair) / 2 for pair in losses], abs=1e-4)
+
+
+def test_training_brings_the_samples_nearer(digits) -> None:
+    recipe = replace(RECIPE, epochs=40)
+    duel, _ = fit(lambda: small(0.9), digits, recipe)
+    means = digits.images.mean(dim=0)
+    before, after = (
+        (network.sample(200).mean(dim=0) - means).square().mean().item()
+        for network in (compact(filters=2), duel.network)
+    )
+    assert after < 0.5 * before
+
+
+def test_a_stopped_run_ends_the_same(digits, tmp_path) -> None:
+    state = tmp_path / "state.safetensors"
+
+    class KilledError(Exception):
+        pass
+
+    def kill(done: int, total: int, loss: float) -> None:
+        if done > total // 2:
+            raise KilledError
+
+    build = partial(small, 0.9)
+    whole, _ = fit(build, digits, RECIPE)
+    with pytest.raises(KilledError):
+        fit(build, digits, RECIPE, state=state, progress=kill)
+    resumed, spent = fit(build, digits, RECIPE, state=state, resume=True)
+    assert spent.epochs == 3
+    pairs = zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+    assert whole.curve() == resumed.curve() and len(whole.curve()) == 9
+
+
+@pytest.mark.parametrize("name", ["defense-gan", "defense-gan-original"])
+def test_the_recipes_take_two_steps(name: str, digits) -> None:
+    recipe = replace(RECIPES[name], epochs=1, batch_size=2)
+    two = replace(digits, images=digits.images[:4], labels=digits.labels[:4])
+    duel, _ = fit(lambda: recipe.around(zoo.build(name)), two, recipe)
+    assert int(duel.steps) == 2
+    assert duel.network.sample(1).isfinite().all()
+
+
+def test_wrong_arguments_are_refused(digits) -> None:
+    with pytest.raises(TypeError, match="network must be a Generator, got Linear"):
+        Duel(nn.Linear(2, 2), critic(2))
+    with pytest.raises(ValueError, match=r"averaging must be in \[0, 1\), got 1"):
+        small(averaging=1.0)
+    with pytest.raises(ValueError, match="penalty must be >= 0"):
+        together(penalty=-1.0)
+    with pytest.raises(ValueError, match="critic_steps must be >= 1"):
+        in_turns(critic_steps=0)
+    with pytest.raises(TypeError, match="model must be a Duel, got Linear"):
+        together()(0.0)(nn.Linear(2, 2), digits.images, digits.labels)
