@@ -47,7 +47,7 @@ def divergence(images: Tensor, others: Tensor) -> Tensor:
     """Kullback–Leibler divergence KL(images ‖ others) in nats, (N,), each image a distribution.
 
     images, others: (N, C, H, W) in [0, 1]. An image becomes a distribution over its pixels by
-    division by their sum, after FLOOR was added to each, so that black pixels and black images
+    division by their sum, after FLOOR was added to each, so that pixels and whole images at 0
     have a finite divergence with a finite gradient. Brightness alone therefore does not count.
     """
     first, second = (_distribution(values) for values in (images, others))

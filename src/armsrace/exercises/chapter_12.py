@@ -12,7 +12,7 @@ from armsrace.exercises import Exercise
 def check_divergence(answer: object) -> None:
     """Judge `divergence(images, others)`: KL of images as distributions over pixels, nats, (N,).
 
-    images, others: (N, C, H, W) in [0, 1], no image black. Black pixels must count as 0.
+    images, others: (N, C, H, W) in [0, 1], none 0 all over. Pixels at 0 must count as 0.
     """
     images = torch.tensor([[[[0.5, 0.5], [0.0, 0.0]]], [[[0.2, 0.4], [0.6, 0.8]]]])
     others = torch.tensor([[[[0.25, 0.25], [0.25, 0.25]]], [[[0.1, 0.2], [0.3, 0.4]]]])
@@ -27,7 +27,7 @@ def check_divergence(answer: object) -> None:
     )
     exercise.require(
         bool(torch.isfinite(found).all()),
-        "a black pixel gives 0 · log 0: add a small number to each pixel, or use torch.xlogy.",
+        "a pixel at 0 gives 0 · log 0: add a small number to each pixel, or use torch.xlogy.",
     )
     exercise.require(
         abs(float(found[1])) < 1e-3,
