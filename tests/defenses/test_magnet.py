@@ -126,7 +126,7 @@ def test_a_joint_attack_gets_past_the_detector(classifier, images) -> None:
 
 @pytest.mark.skipif("magnet-1" not in zoo.names(), reason="needs the weights of magnet-1")
 def test_the_shipped_detector_and_reformer() -> None:
-    held_out, test = datasets.held_out().take(3000), datasets.load("mnist").images[-1000:]
+    held_out, test = datasets.held_out().take(1000), datasets.load("mnist").images[-500:]
     reformer, classifier = zoo.load("magnet-1"), zoo.load("carlini-wagner")
     net = MagNet(classifier, reformer, [ReconstructionError(reformer, 2)])
     net.calibrate(held_out.images, 0.01)
@@ -134,8 +134,8 @@ def test_the_shipped_detector_and_reformer() -> None:
         assert net.detected(held_out.images).float().mean() <= 0.01
         assert net.detected(test).float().mean() < 0.04
         assert net.detected(torch.rand(50, 1, 28, 28)).all()
-        # Reforming is near idempotent: a second pass moves an image less than the first.
+        # Reforming is near idempotent: a second pass moves an image much less than the first.
         once = reformer(test)
         twice = reformer(once)
-        assert (twice - once).square().mean() < 2 * (once - test).square().mean()
+        assert (twice - once).square().mean() < 0.5 * (once - test).square().mean()
         assert (classifier(once).argmax(1) == classifier(test).argmax(1)).float().mean() > 0.98

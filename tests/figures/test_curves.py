@@ -69,6 +69,13 @@ def test_spread_parts_what_overlaps_and_keeps_the_order() -> None:
     assert placed[1] == 0 and placed[3] == 10
 
 
+def test_histogram_marks_its_threshold() -> None:
+    values = {"score": torch.arange(4.0)}
+    assert not figures.histogram(values, x_label="s").axes[0].lines
+    (line,) = figures.histogram(values, x_label="s", threshold=1.5).axes[0].lines
+    assert list(line.get_xdata()) == [1.5, 1.5]
+
+
 def test_histogram_shares_are_of_the_finite_values() -> None:
     values = torch.tensor([0.0, 0.0, 1.0, torch.inf])
     axes = figures.histogram({"distance": values}, x_label="L2 distance", bins=2).axes[0]

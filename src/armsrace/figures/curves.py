@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 from torch import Tensor
 
-from armsrace.figures.style import CYCLE, PALETTE, Plot, new_plot, styled
+from armsrace.figures.style import CYCLE, INK, PALETTE, Plot, new_plot, styled
 
 UNITS = {
     "linf": "ε, L∞ (largest change of a pixel, pixels in [0, 1])",
@@ -117,26 +117,32 @@ def logits_along(scales: Tensor, logits: Tensor, label: int, *, x_label: str = "
 
 @styled
 def histogram(
-    values: Mapping[str, Tensor], *, x_label: str, bins: int = 30, title: str = ""
+    values: Mapping[str, Tensor],
+    *,
+    x_label: str,
+    bins: int = 30,
+    threshold: float | None = None,
+    title: str = "",
 ) -> Plot:
     """How the values (N,) of each name are spread, as a share of that name's finite values.
 
-    Raises ValueError where a name has no finite value.
+    threshold: where a dotted line stands. Raises ValueError where a name has no finite value.
     """
     finite = {name: row.detach().cpu()[torch.isfinite(row.cpu())] for name, row in values.items()}
     for name, row in finite.items():
-        if len(row) == 0:
+        if not len(row):
             raise ValueError(f"values of {name!r} must hold at least one finite number")
     together = torch.cat(list(finite.values())).double()
     low, high = float(together.min()), float(together.max())
     edges = torch.linspace(low, high if high > low else low + 1, bins + 1, dtype=torch.float64)
-    plot = new_plot()
-    axes = plot.subplots()
+    axes = (plot := new_plot()).subplots()
     for (name, row), (colour, _, dash) in zip(finite.items(), CYCLE, strict=False):
         shares = torch.histogram(row.double(), edges).hist / len(row)
-        steps, sides, colour = shares.numpy(), edges.numpy(), PALETTE[colour]
-        axes.stairs(steps, sides, color=colour, fill=True, alpha=0.25)
-        axes.stairs(steps, sides, color=colour, ls=dash, lw=1.8, label=name)
+        sides = shares.numpy(), edges.numpy()
+        axes.stairs(*sides, color=PALETTE[colour], fill=True, alpha=0.25)
+        axes.stairs(*sides, color=PALETTE[colour], ls=dash, lw=1.8, label=name)
+    if threshold is not None:
+        axes.axvline(threshold, color=INK, ls=":", lw=1.5)
     axes.set(xlabel=x_label, ylabel="share of images", title=title)
     axes.yaxis.set_major_formatter(PERCENT)
     if len(values) > 1:
