@@ -95,7 +95,7 @@ def test_plain_purifier_shows_attacks_no_gradient(images, classifier) -> None:
     "change",
     [
         {},
-        {"halving": False},
+        {"halving": 0},
         {"optimizer": partial(SGD, lr=1.0)},
         {"optimizer": partial(SGD, lr=1.0, momentum=0.5, nesterov=True)},
         {"optimizer": partial(Adam, lr=0.1)},

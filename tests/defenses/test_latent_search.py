@@ -69,7 +69,7 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.parametrize("halving", [True, False])
+@pytest.mark.parametrize("halving", [0, 1, 3])
 def test_recovers_the_latents_of_a_linear_decoder(halving) -> None:
     decoder, wanted = Linear(), targets(5)
     found = invert(decoder, decoder(wanted).detach(), replace(SEARCH, halving=halving))
@@ -80,7 +80,7 @@ def test_recovers_the_latents_of_a_linear_decoder(halving) -> None:
 
 def test_default_optimizer_recovers_them_too() -> None:
     wanted, decoder = targets(5), Linear()
-    found = invert(decoder, decoder(wanted).detach(), LatentSearch(LATENTS, spread=0.1))
+    found = invert(decoder, decoder(wanted).detach(), LatentSearch(LATENTS))
     torch.testing.assert_close(found.latents, wanted, atol=1e-4, rtol=0)
 
 
@@ -121,14 +121,14 @@ def test_schedule_is_stepped_once_a_step() -> None:
     frozen = partial(MultiStepLR, milestones=[3], gamma=0.0)
     decoder, images = Linear(), some_images(4)
     whole = invert(decoder, images, replace(SEARCH, schedule=frozen))
-    short = invert(decoder, images, replace(SEARCH, steps=3, halving=False))
-    kept = replace(SEARCH, halving=False, schedule=frozen)
+    short = invert(decoder, images, replace(SEARCH, steps=3, halving=0))
+    kept = replace(SEARCH, halving=0, schedule=frozen)
     assert torch.equal(invert(decoder, images, kept).latents, short.latents)
     assert (whole.distances > short.distances - 1e-12).all()
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-@pytest.mark.parametrize("halving", [True, False])
+@pytest.mark.parametrize("halving", [0, 1, 3])
 def test_batch_gives_what_single_images_give(name, halving) -> None:
     images = rugged_images(7)
     search = replace(RUGGED, optimizer=OPTIMIZERS[name], halving=halving, tolerance=1e-3)
@@ -143,7 +143,7 @@ def test_batch_gives_what_single_images_give(name, halving) -> None:
 def test_more_restarts_never_worsen() -> None:
     images = rugged_images(9)
     runs = [
-        invert(Wells(), images, replace(RUGGED, restarts=restarts, halving=False)).distances
+        invert(Wells(), images, replace(RUGGED, restarts=restarts, halving=0)).distances
         for restarts in (1, 2, 3, 5, 8)
     ]
     for fewer, more in zip(runs, runs[1:], strict=False):
@@ -170,7 +170,7 @@ def test_halving_keeps_the_winner_of_separated_restarts(winner) -> None:
     starts = wanted[:, None] + away[None, :, None] * torch.ones(LATENTS, dtype=torch.float64)
     slow = LatentSearch(LATENTS, restarts=5, steps=8, optimizer=partial(SGD, lr=0.1))
     images = decoder(wanted).detach()
-    plain = invert(decoder, images, replace(slow, halving=False), starts=starts)
+    plain = invert(decoder, images, replace(slow, halving=0), starts=starts)
     halved = invert(decoder, images, slow, starts=starts)
     torch.testing.assert_close(halved.latents, plain.latents, atol=1e-12, rtol=0)
     only = invert(decoder, images, replace(slow, restarts=1), starts=starts[:, [winner]])
@@ -178,29 +178,35 @@ def test_halving_keeps_the_winner_of_separated_restarts(winner) -> None:
 
 
 @pytest.mark.parametrize(
-    ("restarts", "steps", "expected"),
+    ("restarts", "steps", "halving", "expected"),
     [
-        (10, 200, {13: 5, 25: 3, 50: 2, 100: 1}),
-        (8, 8, {1: 4, 2: 2, 4: 1}),
-        (4, 1, {1: 1}),
-        (1, 200, {}),
+        (4, 8, 0, [4, 4, 4, 4, 4, 4, 4, 4]),
+        (4, 8, 1, [4, 3, 3, 2, 2, 1, 1, 1]),
+        (4, 8, 2, [4, 3, 2, 1, 1, 1, 1, 1]),
+        (4, 1, 1, [1]),
+        (1, 3, 1, [1, 1, 1]),
     ],
 )
-def test_survivors(restarts, steps, expected) -> None:
-    search = LatentSearch(2, restarts=restarts, steps=steps)
+def test_survivors(restarts, steps, halving, expected) -> None:
+    search = LatentSearch(2, restarts=restarts, steps=steps, halving=halving)
     assert search.survivors() == expected
-    assert replace(search, halving=False).survivors() == {}
 
 
-@pytest.mark.parametrize("halving", [True, False])
-def test_work_is_counted_exactly(halving) -> None:
+@pytest.mark.parametrize("power", [0, 1, 2, 3])
+def test_work_falls_with_the_power(power) -> None:
+    kept = LatentSearch(2, restarts=1000, steps=1000, halving=power).survivors()
+    assert sum(kept) / 1e6 == pytest.approx(1 / (1 + power), abs=2e-3)
+
+
+@pytest.mark.parametrize(("halving", "gradients"), [(0, 160), (1, 100), (1000, 43)])
+def test_work_is_counted_exactly(halving, gradients) -> None:
+    """40 steps of 4 restarts; halved once, 4, 3, 2 and 1 for 10 each; or 4 and then 1 for 39."""
     decoder = Linear()
     images = decoder(targets(5)).detach()
     decoder.decoded = 0
     found = invert(decoder, images, replace(SEARCH, halving=halving))
     assert found.decodings.sum() == decoder.decoded
-    # 40 steps of 4 restarts; halved: 4 for 10 steps, 2 for 10, then 1 for 20.
-    assert (found.gradients == (4 * 10 + 2 * 10 + 20 if halving else 160)).all()
+    assert (found.gradients == gradients).all()
 
 
 def test_finished_images_leave_the_batch() -> None:
@@ -237,7 +243,7 @@ def test_a_diverging_restart_loses_and_alone_is_an_error() -> None:
     decoder, images = Linear(), Linear()(targets(2)).detach()
     starts = torch.full((2, 2, LATENTS), 1e200, dtype=torch.float64)
     starts[:, 1] = 0
-    for halving in (True, False):
+    for halving in (0, 1):
         search = replace(SEARCH, restarts=2, halving=halving)
         found = invert(decoder, images, search, starts=starts)
         torch.testing.assert_close(found.latents, targets(2), atol=1e-4, rtol=0)
@@ -288,6 +294,7 @@ def test_half_precision_searches_and_full_precision_answers() -> None:
         ({"latents": 0}, ValueError, "latents must be >= 1, got 0"),
         ({"restarts": 0}, ValueError, "restarts must be >= 1, got 0"),
         ({"steps": 2.0}, TypeError, "steps must be an integer, got 2.0"),
+        ({"halving": -1.0}, ValueError, "halving must be >= 0, got -1"),
         ({"spread": -1.0}, ValueError, "spread must be >= 0, got -1"),
         ({"tolerance": -0.1}, ValueError, "tolerance must be >= 0, got -0.1"),
     ],

@@ -71,14 +71,13 @@ def invert(
         if starts is None:
             starts = search.starts(images, generator)
         search.check_starts(starts, images)
-        descent, kept = Descent(decoder, images, starts, search, wanted), search.survivors()
-        for step in range(1, search.steps + 1):
-            if len(descent.left) == 0:
-                break
+        descent = Descent(decoder, images, starts, search, wanted)
+        for kept in search.survivors():
             descent.step()
             descent.stop_finished()
-            if step in kept:
-                descent.drop_losers(kept[step])
+            if len(descent.left) == 0:
+                break
+            descent.drop_losers(kept)
         found = descent.finish()
     return Inversion(*found, descent.decodings, descent.gradients)
 

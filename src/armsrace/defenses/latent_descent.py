@@ -63,7 +63,9 @@ class Descent:
             self._keep(kept, torch.arange(self.best.shape[1], device=kept.device)[None])
 
     def drop_losers(self, count: int) -> None:
-        """Let all but the `count` best restarts of each image go; ties stay in their order."""
+        """Let all but the `count` best restarts of each image go; of equals the first stay."""
+        if count >= self.best.shape[1]:
+            return
         order = self._exact(self.best, self.left).sort(dim=1, stable=True).indices[:, :count]
         rows = torch.arange(len(order), device=order.device)[:, None]
         self._keep(rows, order.sort(dim=1).values)
