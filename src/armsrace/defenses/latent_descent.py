@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.optim import SGD
 
 from armsrace.defenses.latent_search import Decoder, LatentSearch
 
@@ -29,14 +28,10 @@ class Descent:
         self.left = torch.arange(len(images), device=images.device)
         self.found = torch.zeros_like(starts[:, 0])
         self.decodings, self.gradients = torch.zeros_like(self.left), torch.zeros_like(self.left)
-        self.latents = self._variable(self._allowed(starts.detach().clone()))
+        self.latents = self._variable(search.allowed(starts.detach().clone()))
         self.best = self.latents.detach().clone()
         self.lowest = torch.full_like(self.best[..., 0], torch.inf)
-        extra = {"differentiable": True} if differentiable else {}
-        self.optimizer = search.optimizer([self.latents], **extra)
-        if isinstance(self.optimizer, SGD) and self.optimizer.defaults["momentum"]:
-            # Left to itself, torch's first momentum is the slope cut off from its graph.
-            self.optimizer.state[self.latents]["momentum_buffer"] = torch.zeros_like(self.best)
+        self.optimizer = search.optimizer_of(self.latents, differentiable)
         self.schedule = search.schedule(self.optimizer) if search.schedule else None
 
     def step(self) -> None:
@@ -49,7 +44,7 @@ class Descent:
             self.schedule.step()
         if self.search.projection is not None:
             with torch.set_grad_enabled(self.differentiable):
-                self.latents.copy_(self._allowed(self.latents.clone()))
+                self.latents.copy_(self.search.allowed(self.latents.clone()))
 
     def stop_finished(self) -> None:
         """Let the images go of which a restart is within the tolerance."""
@@ -150,8 +145,3 @@ class Descent:
         if self.differentiable:
             return latents.requires_grad_().clone()
         return latents.detach().requires_grad_()
-
-    def _allowed(self, latents: Tensor) -> Tensor:
-        if self.search.projection is None:
-            return latents
-        return self.search.projection(latents.flatten(0, 1)).view_as(latents)
