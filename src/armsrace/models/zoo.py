@@ -23,7 +23,7 @@ class Card(BaseModel):
 
     In place of an accuracy, a network that returns its input has an error, mean squared a pixel,
     and a generator the Fréchet distance of its samples to the images (`training.quality`), and
-    `critic`, its critic's estimate of the distance over the course of training, in equal parts.
+    `critic`, how far its critic parted the two over the course of training (`training.duel`).
     """
 
     model_config = ConfigDict(extra="forbid")

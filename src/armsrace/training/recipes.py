@@ -15,10 +15,12 @@ from torch.optim import SGD, Adam
 from armsrace.datasets import Dataset
 from armsrace.models.gan import critic
 from armsrace.training.augmentation import augmented
+from armsrace.training.duel import Duel
+from armsrace.training.logistic import together
 from armsrace.training.recipe import Recipe, always, cross_entropy, in_bfloat16, one_cycle
 from armsrace.training.reconstruction import diverse, reconstruction
 from armsrace.training.variational import evidence_bound, separate_confidences
-from armsrace.training.wasserstein import Duel, in_turns, together
+from armsrace.training.wasserstein import in_turns
 
 
 def only(classes: tuple[int, ...], data: Dataset) -> Dataset:
@@ -102,11 +104,11 @@ RECIPES: dict[str, Recipe] = {
         objective=always(evidence_bound), quality="error",
     ),
     "defense-gan": Recipe(
-        20, 64, partial(Adam, betas=(0.0, 0.9)), one_cycle(1e-3, 0.02),
-        "Adam (0, .9), peak 1e-3; WGAN-GP, generator and critic together; running mean of the "
-        "weights, .998 a step; bfloat16",
+        24, 64, partial(Adam, betas=(0.0, 0.9)), one_cycle(2e-3, 0.02),
+        "Adam (0, .9), peak 2e-3; logistic losses, R1 of 10 each fourth step, critic of 24 filters; "
+        "running mean of the weights, .998 a step; bfloat16",
         objective=lambda progress: in_bfloat16(together()(progress)),
-        quality="frechet", around=lambda network: Duel(network, critic(16, kernel=4), 0.998),
+        quality="frechet", around=lambda network: Duel(network, critic(24, kernel=4), 0.998),
     ),
     "defense-gan-original": Recipe(
         1112, 50, partial(Adam, betas=(0.5, 0.9)), lambda progress: 1e-4,

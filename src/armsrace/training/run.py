@@ -17,10 +17,10 @@ from armsrace.models import zoo
 from armsrace.models.layers import parameters
 from armsrace.models.storage import packed, unpacked
 from armsrace.resources import checkpoint_folders, replacing
+from armsrace.training.duel import Duel
 from armsrace.training.loop import Progress, fit
 from armsrace.training.quality import QUALITIES
 from armsrace.training.recipe import Recipe
-from armsrace.training.wasserstein import Duel
 
 
 def train(

@@ -1,4 +1,4 @@
-"""The objectives of WGAN-GP move whom they should, and a stopped run ends the same."""
+"""A duel's objectives move whom they should, and a stopped run ends the same."""
 
 from copy import deepcopy
 from dataclasses import replace
@@ -7,15 +7,18 @@ from functools import partial
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import softplus
 from torch.optim import Adam
 
 from armsrace.datasets import Dataset
 from armsrace.models import zoo
 from armsrace.models.gan import compact, critic
+from armsrace.training.duel import Duel
+from armsrace.training.logistic import slope_penalty, together
 from armsrace.training.loop import fit
 from armsrace.training.recipe import Recipe
 from armsrace.training.recipes import RECIPES
-from armsrace.training.wasserstein import Duel, gradient_penalty, in_turns, together
+from armsrace.training.wasserstein import gradient_penalty, in_turns
 
 
 def small(averaging: float = 0.0) -> Duel:
@@ -58,14 +61,16 @@ def test_in_turns_is_five_of_the_critic_then_one_of_the_generator(digits) -> Non
 def test_together_moves_both_as_each_would_alone(digits) -> None:
     """One backward pass gives the critic its loss's slope and the generator its own."""
     duel, images = small(), digits.images[:8]
+    with torch.no_grad():
+        duel.critic[-1].bias += 2.0  # so that the two losses slope differently
     torch.manual_seed(0)
     together(penalty=0.0)(0.0)(duel, images, torch.empty(0)).backward()
     torch.manual_seed(0)
     fakes = duel.fakes(8)
     for_generator = torch.autograd.grad(
-        -duel.critic(fakes).mean(), list(duel.generator.parameters()), retain_graph=True
+        softplus(-duel.critic(fakes)).mean(), list(duel.generator.parameters()), retain_graph=True
     )
-    loss = duel.critic(fakes.detach()).mean() - duel.critic(images).mean()
+    loss = softplus(duel.critic(fakes.detach())).mean() + softplus(-duel.critic(images)).mean()
     for_critic = torch.autograd.grad(loss, list(duel.critic.parameters()))
     parts = *duel.generator.parameters(), *duel.critic.parameters()
     for parameter, expected in zip(parts, for_generator + for_critic, strict=True):
@@ -79,6 +84,21 @@ def test_the_penalty_of_a_linear_critic_is_its_slopes() -> None:
         slope[1].weight.copy_(torch.tensor([[3.0, 0.0, 4.0, 0.0]]))
     images, fakes = torch.rand(5, 1, 2, 2), torch.rand(5, 1, 2, 2)
     assert gradient_penalty(slope, images, fakes).item() == pytest.approx(16, rel=1e-5)
+
+    assert slope_penalty(slope, images).item() == pytest.approx(12.5, rel=1e-5)
+
+
+def test_the_lazy_penalty_weighs_its_steps_more(digits) -> None:
+    duel, images = small(), digits.images[:8]
+    losses = []
+    for penalty in (0.0, 3.0):
+        duel.steps.zero_()
+        torch.manual_seed(0)
+        objective = together(penalty, every=2)(0.0)
+        losses.append([objective(duel, images, torch.empty(0)).item() for _ in range(4)])
+    added = [with_it - without for without, with_it in zip(*losses, strict=True)]
+    slope = 6.0 * slope_penalty(duel.critic, images).item()
+    assert added == pytest.approx([0, slope, 0, slope], abs=1e-6)
 
 
 def test_the_penalty_is_taken_between_the_pairs() -> None:
@@ -110,13 +130,13 @@ def test_the_mean_is_of_all_steps_and_the_network_is_kept(digits) -> None:
     assert not torch.allclose(found, untrained[0].weight, atol=1e-2)
 
 
-def test_the_curve_is_the_critics_estimate(digits) -> None:
+def test_the_curve_is_what_parts_images_and_fakes(digits) -> None:
     duel, images = small(), digits.images[:8]
-    objective = together(penalty=0.0)
-    losses = [
-        [objective(at)(duel, images, torch.empty(0)).item() for _ in range(2)] for at in (0, 0.999)
-    ]
-    assert duel.curve() == pytest.approx([-sum(pair) / 2 for pair in losses], abs=1e-4)
+    gaps: list[list[float]] = []
+    for progress in (0.0, 0.999):
+        pairs = [duel.scores(images, duel.fakes(8), progress) for _ in range(2)]
+        gaps.append([(real - fake).mean().item() for real, fake in pairs])
+    assert duel.curve() == pytest.approx([sum(pair) / 2 for pair in gaps], abs=1e-4)
 
 
 def test_training_brings_the_samples_nearer(digits) -> None:
@@ -169,5 +189,7 @@ def test_wrong_arguments_are_refused(digits) -> None:
         together(penalty=-1.0)
     with pytest.raises(ValueError, match="critic_steps must be >= 1"):
         in_turns(critic_steps=0)
+    with pytest.raises(ValueError, match="every must be >= 1"):
+        together(every=0)
     with pytest.raises(TypeError, match="model must be a Duel, got Linear"):
         together()(0.0)(nn.Linear(2, 2), digits.images, digits.labels)
