@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from breaks import BREAKS
 from rich.console import Console
 
 from armsrace import attacks, datasets, evaluation, ledger, zoo
@@ -76,7 +77,7 @@ def madry_table_one(digits: int) -> None:
 
 MEASURES: dict[str, Callable[[int], None]] = {
     f"carlini-{norm}": partial(table_four, norm) for norm in CARLINI
-} | {"madry": madry_table_one}
+} | {"madry": madry_table_one, **BREAKS}
 
 
 def store() -> None:

@@ -108,6 +108,18 @@ def test_batches_and_devices_do_not_matter(s3_cnn, digits, batch_size) -> None:
         assert ((parts.images - whole.images).abs() > 1e-6).float().mean() < 1e-3
 
 
+def test_targets_are_cut_along(s3_cnn, digits) -> None:
+    images, labels = (tensor[:10] for tensor in digits)
+    attack, targets = partial(attacks.fgsm, epsilon=0.2), (labels + torch.arange(10) % 9 + 1) % 10
+    whole = attack(s3_cnn, images, labels, targets=targets)
+    cut = partial(evaluation.attack_in_batches, attack, s3_cnn, images, labels, batch_size=4)
+    parts = cut(targets=targets)
+    assert torch.equal(parts.success, whole.success)
+    assert ((parts.images - whole.images).abs() > 1e-6).float().mean() < 1e-3
+    with pytest.raises(ValueError, match="targets must have length 10, got 3"):
+        cut(targets=targets[:3])
+
+
 def test_seeds_differ(s3_cnn, digits) -> None:
     attack = partial(attacks.pgd, epsilon=0.2, steps=1)
     one, other = (

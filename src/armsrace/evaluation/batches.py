@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from armsrace.contracts import AttackResult, Model, check_at_least
 
-Attack = Callable[[Model, Tensor, Tensor], AttackResult]
+Attack = Callable[..., AttackResult]
 """An attack with everything set but the model, the images and the labels."""
 
 
@@ -24,40 +24,45 @@ def attack_in_batches(
     images: Tensor,
     labels: Tensor,
     *,
+    targets: Tensor | None = None,
     batch_size: int = 500,
     devices: Sequence[str] | None = None,
     progress: str | None = None,
 ) -> AttackResult:
     """One result for all images (N, C, H, W), on the images' own device.
 
+    targets: the wanted classes (N,), handed to the attack by that name, batch by batch.
     devices: where to work, each on its own copy of the model and its own batches; by default where
         the images are. More than one, or another one, needs a model that is an nn.Module.
     progress: the words beside a progress bar, which goes away at the end; None shows none.
 
     Random attacks tie their numbers to the image, so the cut into batches does not matter as long
     as each batch starts from the same seed: by default, or for another seed through `seeded`.
-    Raises ValueError for a batch size below 1 or no device.
+    Raises ValueError for a batch size below 1, no device, or not one target an image.
     """
     check_at_least("batch_size", batch_size, 1)
+    if targets is not None and len(targets) != len(images):
+        raise ValueError(f"targets must have length {len(images)}, got {len(targets)}")
     replicas = _replicas(model, devices)
     free: SimpleQueue[tuple[Model, str | None]] = SimpleQueue()
     for replica in replicas:
         free.put(replica)
     bar = tqdm(total=len(images), desc=progress, disable=progress is None, leave=False)
 
-    def run(batch: tuple[Tensor, Tensor]) -> AttackResult:
+    def run(places: Tensor) -> AttackResult:
         replica = free.get()
         try:
             own, device = replica
-            found = attack(own, batch[0].to(device), batch[1].to(device))
-            return _moved(found, images.device)
+            batch = images[places].to(device), labels[places].to(device)
+            wanted = {} if targets is None else {"targets": targets[places].to(device)}
+            return _moved(attack(own, *batch, **wanted), images.device)
         finally:
             free.put(replica)
-            bar.update(len(batch[0]))
+            bar.update(len(places))
 
     with bar, ThreadPoolExecutor(len(replicas)) as pool:
-        batches = zip(images.split(batch_size), labels.split(batch_size), strict=True)
-        return _joined(list(pool.map(run, batches)))
+        places = torch.arange(len(images), device=images.device).split(batch_size)
+        return _joined(list(pool.map(run, places)))
 
 
 def seeded(attack: Callable[..., AttackResult], seed: int) -> Callable[..., AttackResult]:
