@@ -104,7 +104,7 @@ RECIPES: dict[str, Recipe] = {
         objective=always(evidence_bound), quality="error",
     ),
     "defense-gan": Recipe(
-        24, 64, partial(Adam, betas=(0.0, 0.9)), one_cycle(2e-3, 0.02),
+        20, 64, partial(Adam, betas=(0.0, 0.9)), one_cycle(2e-3, 0.02),
         "Adam (0, .9), peak 2e-3; logistic losses, R1 of 10 each fourth step, critic of 24 "
         "filters; running mean of the weights, .998 a step; bfloat16",
         objective=lambda progress: in_bfloat16(together()(progress)),
