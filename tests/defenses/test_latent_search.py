@@ -161,6 +161,25 @@ def test_given_starts_are_used() -> None:
     assert torch.equal(starts[:, 0, 0], torch.full((5,), 3.0, dtype=torch.float64))
 
 
+def test_many_decoders_work_as_one() -> None:
+    """One start each and no early end: the decoder may tell its rows apart by their place."""
+    decoders = [Linear(), Linear(), Linear()]
+    for turn, decoder in enumerate(decoders):
+        decoder.weight.data = decoder.weight.data.roll(turn, dims=1)
+
+    def together(latents: Tensor) -> Tensor:
+        parts = [decoders[i](latents[i::3]) for i in range(3)]
+        return torch.stack(parts, dim=1).flatten(0, 1)
+
+    images, search = some_images(4), replace(SEARCH, restarts=1)
+    starts = targets(12)[:, None]
+    joint = invert(together, images.repeat_interleave(3, dim=0), search, starts=starts)
+    for i, decoder in enumerate(decoders):
+        alone = invert(decoder, images, search, starts=starts[i::3])
+        torch.testing.assert_close(joint.latents[i::3], alone.latents)
+        torch.testing.assert_close(joint.distances[i::3], alone.distances)
+
+
 @pytest.mark.parametrize("winner", range(5))
 def test_halving_keeps_the_winner_of_separated_restarts(winner) -> None:
     """Gradient descent keeps the order of starts on a bowl: the nearest one wins every round."""
@@ -323,6 +342,10 @@ def test_bad_images_and_decoders() -> None:
         invert(Linear(), images + 1, SEARCH)
     with pytest.raises(ValueError, match=r"decoder must return shape \(8, 1, 4, 4\), got \(8, 3\)"):
         invert(lambda z: z, images, SEARCH)
+    with pytest.raises(ValueError, match=r"penalty must return shape \(8,\), got \(8, 3\)"):
+        invert(Linear(), images, replace(SEARCH, penalty=lambda z: z))
+    with pytest.raises(ValueError, match=r"projection must return shape \(8, 3\), got \(8,\)"):
+        invert(Linear(), images, replace(SEARCH, projection=lambda z: z[:, 0]))
     constants = (lambda z: torch.zeros(len(z), 1, 4, 4), lambda z: Linear()(0 * z.detach()))
     for constant in constants:
         with pytest.raises(ValueError, match="decoder must be differentiable in its latents"):

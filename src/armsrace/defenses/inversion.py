@@ -48,8 +48,8 @@ def invert(
 
     Args:
         decoder: latents (M, L) to images (M, C, H, W), each row by itself; a module is held in
-            evaluation mode. Its rows are those of the first image's restarts, then the second's …;
-            images that are done and restarts that have lost are missing.
+            evaluation mode. The rows are the restarts of the first image, then of the second …,
+            less those that are done or have lost: with one restart and no tolerance, the images.
         images: (N, C, H, W) in [0, 1].
         search: the settings.
         starts: (N, R, L), in place of drawn ones.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from armsrace.defenses.latent_search import Decoder, LatentSearch
+from armsrace.defenses.latent_search import Decoder, LatentSearch, check_shape
 
 
 class Descent:
@@ -82,9 +82,7 @@ class Descent:
         kind = self.images.device.type
         with torch.autocast(kind, dtype=precision, enabled=precision is not None):
             drawn = self.decoder(latents.flatten(0, 1))
-        wanted = (latents.shape[0] * latents.shape[1], *self.images.shape[1:])
-        if drawn.shape != wanted:
-            raise ValueError(f"decoder must return shape {wanted}, got {tuple(drawn.shape)}")
+        check_shape("decoder", drawn, (latents.shape[:2].numel(), *self.images.shape[1:]))
         self.decodings[rows] += latents.shape[1]
         return drawn.to(self.images.dtype).unflatten(0, latents.shape[:2])
 
@@ -95,7 +93,9 @@ class Descent:
         change = self._decode(latents, rows, precision) - self.images[rows][:, None]
         objective = change.square().flatten(2).mean(dim=2)
         if self.search.penalty is not None:
-            objective = objective + self.search.penalty(latents.flatten(0, 1)).view_as(objective)
+            penalty = self.search.penalty(latents.flatten(0, 1))
+            check_shape("penalty", penalty, (objective.numel(),))
+            objective = objective + penalty.view_as(objective)
         return objective
 
     @torch.no_grad()

@@ -76,7 +76,10 @@ class LatentSearch:
         """The projection of latents (n, r, L)."""
         if self.projection is None:
             return latents
-        return self.projection(latents.flatten(0, 1)).view_as(latents)
+        rows = latents.flatten(0, 1)
+        moved = self.projection(rows)
+        check_shape("projection", moved, rows.shape)
+        return moved.view_as(latents)
 
     def optimizer_of(self, latents: Tensor, differentiable: bool) -> Optimizer:
         """A new optimizer of latents of any shape, whose steps stay on the graph if asked to."""
@@ -104,3 +107,9 @@ class LatentSearch:
             raise TypeError(f"starts must be {images.dtype} as the images, got {starts.dtype}")
         if not starts.isfinite().all():
             raise ValueError("starts must be finite, got NaN or infinity")
+
+
+def check_shape(name: str, answer: Tensor, wanted: tuple[int, ...]) -> None:
+    """Raise unless what the callable of that name returned has the shape wanted."""
+    if answer.shape != wanted:
+        raise ValueError(f"{name} must return shape {tuple(wanted)}, got {tuple(answer.shape)}")
