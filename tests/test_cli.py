@@ -4,6 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from armsrace import cli, ledger
+from armsrace.models import zoo
 
 run = CliRunner().invoke
 
@@ -19,6 +20,20 @@ def test_train_lists_what_it_knows(arguments: list[str]) -> None:
     outcome = run(cli.app, arguments)
     assert outcome.exit_code == 2
     assert "carlini-wagner" in outcome.output
+
+
+@pytest.mark.parametrize(("device", "there"), [("cpu", False), ("cuda", True)])
+def test_train_all_leaves_out_what_a_cpu_cannot(monkeypatch, device: str, there: bool) -> None:
+    trained: list[str] = []
+
+    def train(name: str, *_: object, **__: object) -> zoo.Card:
+        trained.append(name)
+        return zoo.card("softmax")
+
+    monkeypatch.setattr("armsrace.training.run.train", train)
+    assert run(cli.app, ["train", "--all", "--device", device]).exit_code == 0
+    assert "defense-gan" in trained and "softmax" in trained
+    assert ("defense-gan-original" in trained) is there
 
 
 @pytest.mark.parametrize(("problems", "code"), [([], 0), (["a: left its band"], 1)])

@@ -20,7 +20,7 @@ console = Console()
 @app.command()
 def train(
     names: Annotated[list[str] | None, typer.Argument(help="Networks of the zoo.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="All that have a recipe.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="All that this device can.")] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …")] = "cpu",
     seed: Annotated[int, typer.Option(help="Decides the weights.")] = 0,
     resume: Annotated[bool, typer.Option(help="Go on after the last finished epoch.")] = False,
@@ -31,7 +31,8 @@ def train(
     from armsrace.training.run import train as train_one
 
     recipes = CLEAN | ATTACKED
-    chosen = list(recipes) if every else names or []
+    possible = [name for name, recipe in recipes.items() if device != "cpu" or not recipe.gpu]
+    chosen = possible if every else names or []
     unknown = [name for name in chosen if name not in recipes]
     if unknown or not chosen:
         raise typer.BadParameter(f"NAME must be of {', '.join(recipes)}; got {unknown or 'none'}")

@@ -18,6 +18,7 @@ from armsrace.training.logistic import slope_penalty, together
 from armsrace.training.loop import fit
 from armsrace.training.recipe import Recipe
 from armsrace.training.recipes import RECIPES
+from armsrace.training.run import train
 from armsrace.training.wasserstein import gradient_penalty, in_turns
 
 
@@ -178,6 +179,20 @@ def test_the_recipes_take_two_steps(name: str, digits) -> None:
     duel, _ = fit(lambda: recipe.around(zoo.build(name)), two, recipe)
     assert int(duel.steps) == 2
     assert duel.network.sample(1).isfinite().all()
+
+
+def test_the_command_keeps_the_generator_alone(mnist_folder, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("ARMSRACE_DATA", str(mnist_folder))
+    monkeypatch.setenv("ARMSRACE_CHECKPOINTS", str(tmp_path))
+    monkeypatch.setattr("armsrace.training.quality.SAMPLES", 300)
+    recipe = replace(RECIPES["defense-gan"], epochs=2, sample=lambda data: data.take(128))
+    card = train("defense-gan", recipe)
+    assert card == zoo.card("defense-gan")
+    assert card.test_frechet > 20 and card.held_out_frechet > 20 and card.test_accuracy is None
+    assert len(card.critic) == 4
+    network = zoo.load("defense-gan")
+    assert card.parameters == sum(weights.numel() for weights in network.parameters())
+    assert network.sample(2).shape == (2, 1, 28, 28)
 
 
 def test_wrong_arguments_are_refused(digits) -> None:

@@ -52,6 +52,7 @@ class Recipe:
     sample: which of the selected training images it sees; it is tested on all.
     around: what is trained to get the network, e.g. a generator in a `Duel` with its critic, which
         is not kept.
+    gpu: whether a CPU would take weeks, so that training all networks on one leaves it out.
     settings: the same in words, for the card.
     """
 
@@ -63,6 +64,7 @@ class Recipe:
     objective: Schedule = always(cross_entropy)
     quality: Literal["accuracy", "error", "frechet"] = "accuracy"
     around: Callable[[nn.Module], nn.Module] = lambda network: network
+    gpu: bool = False
     select: Callable[[Dataset], Dataset] = lambda data: data
     sample: Callable[[Dataset], Dataset] = lambda data: data
 

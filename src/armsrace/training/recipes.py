@@ -114,6 +114,7 @@ RECIPES: dict[str, Recipe] = {
         1112, 50, partial(Adam, betas=(0.5, 0.9)), lambda progress: 1e-4,
         "Adam (.5, .9), 1e-4; WGAN-GP, five steps of the critic for one of the generator",
         objective=in_turns(), quality="frechet", around=lambda network: Duel(network, critic()),
+        gpu=True,
     ),
     "rbf": Recipe(
         8, 128, Adam, one_cycle(1e-2),
