@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from torch.optim import Adam
 
@@ -50,11 +51,13 @@ RECIPES: dict[str, Recipe] = DISTILLATION | {
         "FGSM images of itself, A, C and D in turn by lot", 5,
     ),
     "madry-pgd": Recipe(
-        12, 128, Adam, one_cycle(1e-3),
-        "Adam, peak 1e-3; PGD images alone, 10 steps, epsilon 0.3, growing to it over the first "
-        "third; bfloat16",
+        32, 128, Adam, one_cycle(1e-3),
+        "Adam, peak 1e-3; PGD images alone, 5 steps and from 60% of training on 10, epsilon 0.3, "
+        "growing to it over the first third; bfloat16",
         objective=lambda progress: in_bfloat16(
-            warmed_up(lambda epsilon: pgd_images(epsilon, steps=10), EPSILON, 1 / 3)(progress)
+            warmed_up(partial(pgd_images, steps=5 if progress < 0.6 else 10), EPSILON, 1 / 3)(
+                progress
+            )
         ),
     ),
     "carlini-wagner-trades": _attacked(
