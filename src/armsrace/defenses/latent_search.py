@@ -34,10 +34,12 @@ class LatentSearch:
     penalty: latents (M, L) to (M,), added to the mean squared error to make the objective.
     projection: latents (M, L) to those allowed, applied to the starts and after each step.
     halving: h ≥ 0. After a share t of the steps an image keeps R (1 − t)^h restarts, rounded up:
-        those that have met the best. With 1 they halve whenever the steps left do, and cost half
-        the work; greater ones, 1 / (1 + h) of it. 0 keeps all to the end. Rounds of equal length
-        would be successive rejects (Audibert and Bubeck 2010).
-    tolerance: an image is done once one of its restarts has an objective of at most this.
+        those that have met the best. With 1 they halve whenever the steps left do, and do half the
+        work; in general 1 / (1 + h) of it; 0 keeps all to the end. Successive halving (Jamieson
+        and Talwalkar 2016, Figure 1) works equally in all rounds and so drops most in the first
+        steps, where restarts that will win are still behind.
+    tolerance: an image is done once one of its restarts has, in `precision`, an objective of at
+        most this.
     precision: the dtype, such as torch.bfloat16, in which the decoder works while it descends, by
         autocast. What decides between restarts, and what is returned, is computed without it.
 
