@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from armsrace.models.gan import Generator
 
-POINTS = 200
+POINTS = 256
 
 
 class Duel(nn.Module):
@@ -37,35 +37,43 @@ class Duel(nn.Module):
         self.register_buffer("gaps", torch.zeros(POINTS, 2))
 
     def curve(self) -> list[float]:
-        """The mean score of images less that of fakes, in each 200th of training.
+        """The mean score of images less that of fakes, in equal parts of training, 128 to 256.
 
         Of a Wasserstein critic, its estimate of the distance between the two.
         """
         total, count = cast(Tensor, self.gaps).unbind(dim=1)
         return [round(value, 4) for value in (total / count)[count > 0].tolist()]
 
-    def average(self) -> int:
-        """Take what the last step left into the running mean; return this step's number, from 1."""
+    def begin(self) -> int:
+        """Take what the last step left into the running mean; return this step's number, from 0."""
         steps = cast(Tensor, self.steps)
-        # A fixed weight would keep the untrained network in a mean of few steps.
-        kept = min(self.averaging, (1 + int(steps)) / (10 + int(steps)))
+        number = int(steps)
         steps += 1
+        # A fixed weight would keep the untrained network in a mean of few steps.
+        kept = min(self.averaging, (1 + number) / (10 + number))
         with torch.no_grad():
             pairs = zip(self.network.parameters(), self.generator.parameters(), strict=True)
             for mean, weights in pairs:
                 mean.lerp_(weights, 1 - kept)
-        return int(steps)
+        full, rest = divmod(number, POINTS)
+        if full and not rest and full.bit_count() == 1:
+            # Pairs become one, so that the curve does not depend on how long training goes on.
+            gaps = cast(Tensor, self.gaps)
+            gaps[: POINTS // 2], gaps[POINTS // 2 :] = gaps.view(-1, 2, 2).sum(dim=1), 0
+        return number
 
     def fakes(self, count: int) -> Tensor:
         """Images (count, 1, 28, 28) of latents drawn from N(0, I) by torch's global generator."""
         latents = torch.randn(count, self.generator.latents)
         return cast(Tensor, self.generator(latents.to(next(self.parameters()).device))).float()
 
-    def scores(self, images: Tensor, fakes: Tensor, progress: float) -> tuple[Tensor, Tensor]:
+    def scores(self, images: Tensor, fakes: Tensor) -> tuple[Tensor, Tensor]:
         """The critic's scores (N,) of images and of as many fakes; what parts them is noted."""
         real, fake = self.critic(torch.cat([images, fakes])).float().flatten().chunk(2)
         gap = (real.mean() - fake.mean()).detach()
-        cast(Tensor, self.gaps)[int(progress * POINTS)] += torch.stack([gap, torch.ones_like(gap)])
+        number = int(cast(Tensor, self.steps)) - 1
+        place = number >> (number // POINTS).bit_length()
+        cast(Tensor, self.gaps)[place] += torch.stack([gap, torch.ones_like(gap)])
         return real, fake
 
 

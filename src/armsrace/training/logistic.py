@@ -8,7 +8,7 @@ from torch.nn.functional import softplus
 
 from armsrace.contracts import check_at_least, check_count
 from armsrace.training.duel import dueling
-from armsrace.training.recipe import Objective, Schedule
+from armsrace.training.recipe import Objective
 
 
 def slope_penalty(critic: nn.Module, images: Tensor) -> Tensor:
@@ -21,7 +21,7 @@ def slope_penalty(critic: nn.Module, images: Tensor) -> Tensor:
     return slopes.flatten(1).square().sum(dim=1).mean() / 2
 
 
-def together(penalty: float = 10.0, every: int = 4) -> Schedule:
+def together(penalty: float = 10.0, every: int = 4) -> Objective:
     """Both networks move at every step, on the same fakes: one pass through the critic serves both.
 
     Critic and generator lower softplus(score of a fake) + softplus(−score of an image) and
@@ -33,23 +33,20 @@ def together(penalty: float = 10.0, every: int = 4) -> Schedule:
     check_at_least("penalty", penalty, 0)
     check_count("every", every)
 
-    def at(progress: float) -> Objective:
-        def objective(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-            duel = dueling(model)
-            number = duel.average()
-            fakes = duel.fakes(len(images))
-            real, fake = duel.scores(images, fakes, progress)
+    def objective(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        duel = dueling(model)
+        number = duel.begin()
+        fakes = duel.fakes(len(images))
+        real, fake = duel.scores(images, fakes)
 
-            def turned(slopes: Tensor) -> Tensor:
-                # From sigmoid(score), the critic's, to −sigmoid(−score), the generator's.
-                return -slopes * (-fake.detach()).exp().view(-1, 1, 1, 1)
+        def turned(slopes: Tensor) -> Tensor:
+            # From sigmoid(score), the critic's, to −sigmoid(−score), the generator's.
+            return -slopes * (-fake.detach()).exp().view(-1, 1, 1, 1)
 
-            fakes.register_hook(turned)
-            loss = softplus(fake).mean() + softplus(-real).mean()
-            if number % every == 0:
-                loss = loss + penalty * every * slope_penalty(duel.critic, images)
-            return loss
+        fakes.register_hook(turned)
+        loss = softplus(fake).mean() + softplus(-real).mean()
+        if number % every == 0:
+            loss = loss + penalty * every * slope_penalty(duel.critic, images)
+        return loss
 
-        return objective
-
-    return at
+    return objective

@@ -14,16 +14,13 @@ from armsrace.datasets import Dataset
 Objective = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """(model, images, labels) -> scalar loss; may draw from torch's global generator, seeded a run."""
 
-Schedule = Callable[[float], Objective]
-"""The objective at a place in training, 0 to 1."""
-
 
 def cross_entropy(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy of a batch: images (N, C, H, W), labels (N,)."""
     return nn.functional.cross_entropy(model(images), labels)
 
 
-def always(objective: Objective) -> Schedule:
+def always(objective: Objective) -> Callable[[float], Objective]:
     """The same objective from the first step to the last."""
     return lambda progress: objective
 
@@ -61,7 +58,7 @@ class Recipe:
     optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
     learning_rate: Callable[[float], float]
     settings: str
-    objective: Schedule = always(cross_entropy)
+    objective: Callable[[float], Objective] = always(cross_entropy)
     quality: Literal["accuracy", "error", "frechet"] = "accuracy"
     around: Callable[[nn.Module], nn.Module] = lambda network: network
     gpu: bool = False

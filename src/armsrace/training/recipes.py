@@ -104,17 +104,17 @@ RECIPES: dict[str, Recipe] = {
         objective=always(evidence_bound), quality="error",
     ),
     "defense-gan": Recipe(
-        20, 64, partial(Adam, betas=(0.0, 0.9)), one_cycle(2e-3, 0.02),
-        "Adam (0, .9), peak 2e-3; logistic losses, R1 of 10 each fourth step, critic of 24 "
-        "filters; running mean of the weights, .998 a step; bfloat16",
-        objective=lambda progress: in_bfloat16(together()(progress)),
-        quality="frechet", around=lambda network: Duel(network, critic(24, kernel=4), 0.998),
+        20, 64, partial(Adam, betas=(0.0, 0.9)), lambda progress: 2e-3,
+        "Adam (0, .9), 2e-3; logistic losses, R1 of 10 each fourth step, critic of 24 "
+        "filters; running mean of the weights, .999 a step; bfloat16",
+        objective=always(in_bfloat16(together())),
+        quality="frechet", around=lambda network: Duel(network, critic(24, kernel=4), 0.999),
     ),
     "defense-gan-original": Recipe(
         1112, 50, partial(Adam, betas=(0.5, 0.9)), lambda progress: 1e-4,
         "Adam (.5, .9), 1e-4; WGAN-GP, five steps of the critic for one of the generator",
-        objective=in_turns(), quality="frechet", around=lambda network: Duel(network, critic()),
-        gpu=True,
+        objective=always(in_turns()), quality="frechet", gpu=True,
+        around=lambda network: Duel(network, critic()),
     ),
     "rbf": Recipe(
         8, 128, Adam, one_cycle(1e-2),

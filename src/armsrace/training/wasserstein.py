@@ -10,7 +10,7 @@ from torch.func import functional_call
 
 from armsrace.contracts import check_at_least, check_count
 from armsrace.training.duel import dueling
-from armsrace.training.recipe import Objective, Schedule
+from armsrace.training.recipe import Objective
 
 
 def gradient_penalty(critic: nn.Module, images: Tensor, fakes: Tensor) -> Tensor:
@@ -25,7 +25,7 @@ def gradient_penalty(critic: nn.Module, images: Tensor, fakes: Tensor) -> Tensor
     return (slopes.flatten(1).norm(dim=1) - 1).square().mean()
 
 
-def in_turns(critic_steps: int = 5, penalty: float = 10.0) -> Schedule:
+def in_turns(critic_steps: int = 5, penalty: float = 10.0) -> Objective:
     """`critic_steps` steps of the critic, then one of the generator, over and over.
 
     Gulrajani et al. 2017, algorithm 1. Raises ValueError where critic_steps is below 1 or the
@@ -34,19 +34,16 @@ def in_turns(critic_steps: int = 5, penalty: float = 10.0) -> Schedule:
     check_count("critic_steps", critic_steps)
     check_at_least("penalty", penalty, 0)
 
-    def at(progress: float) -> Objective:
-        def objective(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-            duel = dueling(model)
-            if duel.average() % (critic_steps + 1):
-                with torch.no_grad():
-                    fakes = duel.fakes(len(images))
-                real, fake = duel.scores(images, fakes, progress)
-                excess = gradient_penalty(duel.critic, images, fakes)
-                return fake.mean() - real.mean() + penalty * excess
-            frozen = {name: value.detach() for name, value in duel.critic.named_parameters()}
-            scores = functional_call(duel.critic, frozen, duel.fakes(len(images)))
-            return -cast(Tensor, scores).float().mean()
+    def objective(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        duel = dueling(model)
+        if duel.begin() % (critic_steps + 1) < critic_steps:
+            with torch.no_grad():
+                fakes = duel.fakes(len(images))
+            real, fake = duel.scores(images, fakes)
+            excess = gradient_penalty(duel.critic, images, fakes)
+            return fake.mean() - real.mean() + penalty * excess
+        frozen = {name: value.detach() for name, value in duel.critic.named_parameters()}
+        scores = functional_call(duel.critic, frozen, duel.fakes(len(images)))
+        return -cast(Tensor, scores).float().mean()
 
-        return objective
-
-    return at
+    return objective
