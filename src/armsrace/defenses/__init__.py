@@ -9,6 +9,7 @@ from armsrace.defenses.adversarial_training import (
     trades,
     warmed_up,
 )
+from armsrace.defenses.deep_image_prior import DeepImagePrior
 from armsrace.defenses.detection import (
     Detected,
     Divergence,
@@ -26,6 +27,7 @@ from armsrace.defenses.recipes import RECIPES
 
 __all__ = [
     "RECIPES",
+    "DeepImagePrior",
     "Detected",
     "Divergence",
     "Inversion",

@@ -1,0 +1,105 @@
+"""Deep Image Prior: it learns the image, each by itself, and can be stopped and passed."""
+
+import pytest
+import torch
+
+from armsrace.attacks.composition import straight_through
+from armsrace.defenses import DeepImagePrior, Purified
+
+SMALL = {"widths": (8, 8), "skip": 2}
+
+
+@pytest.fixture(scope="module")
+def images() -> torch.Tensor:
+    """Three smooth pictures of 12 × 12."""
+    rows = torch.linspace(0, 3, 12)
+    return torch.stack([(0.5 + 0.5 * torch.sin(k * rows))[None, :, None] * torch.cos(rows / 4) ** 2
+                        for k in (1, 2, 3)])  # fmt: skip
+
+
+def test_the_residual_falls(images) -> None:
+    path = DeepImagePrior(**SMALL).path(images, [1, 10, 60])
+    assert path.images.shape == (3, 3, 1, 12, 12) and path.residuals.shape == (3, 3)
+    assert (path.residuals.diff(dim=0) < 0).all()
+    assert (path.residuals[-1] < 0.1 * path.residuals[0]).all()
+    change = (path.images - images).square().flatten(2).mean(dim=2)
+    assert torch.allclose(path.residuals, change)
+
+
+def test_a_longer_run_passes_by_the_shorter(images) -> None:
+    path = DeepImagePrior(**SMALL).path(images, [5, 9])
+    assert torch.equal(DeepImagePrior(5, **SMALL)(images), path.images[0])
+    assert torch.equal(DeepImagePrior(9, **SMALL)(images), path.images[1])
+
+
+def test_a_batch_is_its_images_one_by_one(images) -> None:
+    prior = DeepImagePrior(15, **SMALL)
+    alone = torch.cat([prior(image[None]) for image in images])
+    assert torch.allclose(prior(images), alone, atol=1e-4)
+
+
+def test_images_leave_when_they_are_near_enough(images) -> None:
+    free = DeepImagePrior(**SMALL).path(images, range(1, 41))
+    near = free.residuals[20].median().item()
+    stopped = DeepImagePrior(tolerance=near, **SMALL).path(images, [40])
+    for place in range(len(images)):
+        within = (free.residuals[:, place] <= near).nonzero()
+        step = int(within[0]) if len(within) else 39
+        assert torch.allclose(stopped.images[0, place], free.images[step, place], atol=1e-3)
+    assert len({int((free.residuals[:, k] <= near).int().argmax()) for k in range(3)}) > 1
+
+
+def test_it_is_repeatable_and_leaves_no_trace(images) -> None:
+    before, prior = torch.get_rng_state(), DeepImagePrior(4, **SMALL)
+    kept = images.clone()
+    first = prior(images)
+    assert torch.equal(first, prior(images)) and torch.equal(images, kept)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not first.requires_grad
+
+
+def test_a_generator_given_is_drawn_from(images) -> None:
+    prior = DeepImagePrior(4, generator=torch.Generator().manual_seed(1), **SMALL)
+    assert not torch.equal(prior(images), prior(images))
+
+
+def test_the_straight_through_gradient_is_the_classifiers_at_what_was_drawn(images) -> None:
+    torch.manual_seed(0)
+    classifier = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(144, 3), torch.nn.Tanh())
+    prior = DeepImagePrior(6, **SMALL)
+    moving, drawn = images.clone().requires_grad_(), prior(images).requires_grad_()
+    through = Purified(straight_through(prior), classifier)(moving)
+    (slope,) = torch.autograd.grad(through[:, 0].sum(), moving)
+    (expected,) = torch.autograd.grad(classifier(drawn)[:, 0].sum(), drawn)
+    assert torch.allclose(slope, expected) and slope.abs().max() > 0
+
+
+def test_colour_and_double_precision() -> None:
+    images = torch.rand(2, 3, 9, 9, dtype=torch.float64)
+    drawn = DeepImagePrior(3, **SMALL)(images)
+    assert drawn.shape == images.shape and drawn.dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"steps": 0}, "steps must be >= 1"),
+        ({"tolerance": -1.0}, "tolerance must be >= 0"),
+        ({"learning_rate": -0.1}, "learning_rate must be >= 0"),
+        ({"jitter": -0.1}, "jitter must be >= 0"),
+    ],
+)
+def test_bad_settings_are_refused(settings, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        DeepImagePrior(**settings)
+
+
+@pytest.mark.parametrize("at", [[], [0, 3], [3, 3], [5, 2]])
+def test_stations_must_rise(at, images) -> None:
+    with pytest.raises(ValueError, match="at must hold rising numbers"):
+        DeepImagePrior(**SMALL).path(images, at)
+
+
+def test_bad_images_are_refused(images) -> None:
+    with pytest.raises(ValueError, match="images"):
+        DeepImagePrior(2, **SMALL)(2 * images + 1)
