@@ -33,9 +33,10 @@ lint: env ## Check style and types
 train: env ## Train every network of the zoo anew (resumes after an interruption)
 	@$(VENV)/armsrace train --all --resume
 
-bench: env ## Time the attacks against a bare loop and other libraries
+bench: env ## Time the attacks against other libraries, the latent search against the plain one
 	@$(VENV)/python benchmarks/attacks.py
 	@$(VENV)/python benchmarks/searches.py
+	@$(VENV)/python benchmarks/inversion.py manifold-vae
 
 check-site: env ## Open every built page in a real browser without network
 	@$(VENV)/python -m pytest -m site tests/site

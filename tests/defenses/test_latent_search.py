@@ -80,7 +80,7 @@ def test_recovers_the_latents_of_a_linear_decoder(halving) -> None:
 
 def test_default_optimizer_recovers_them_too() -> None:
     wanted, decoder = targets(5), Linear()
-    found = invert(decoder, decoder(wanted).detach(), LatentSearch(LATENTS))
+    found = invert(decoder, decoder(wanted).detach(), LatentSearch(LATENTS, steps=400))
     torch.testing.assert_close(found.latents, wanted, atol=1e-4, rtol=0)
 
 
