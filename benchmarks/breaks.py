@@ -1,4 +1,4 @@
-"""The breaks of chapters 11 to 13 on more digits than a page has time for.
+"""The breaks of chapters 10 to 13 on more digits than a page has time for.
 
 Each search has the settings of its page in the reader profile, and runs in batches.
 """
@@ -10,9 +10,10 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from armsrace import attacks, datasets, defenses, evaluation, ledger, zoo
+from armsrace.attacks.composition import straight_through
 from armsrace.contracts import AttackResult, Model
 from armsrace.models.layers import predict
 
@@ -35,7 +36,7 @@ def _search(
     )
 
 
-def _second(model: Model, images: Tensor, labels: Tensor) -> Tensor:
+def _second(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     first, second = predict(model, images).topk(2).indices.T
     return torch.where(first == labels, second, first)
 
@@ -43,6 +44,20 @@ def _second(model: Model, images: Tensor, labels: Tensor) -> Tensor:
 def _measure(name: str, value: float, found: AttackResult) -> None:
     note = f"{found.success.float().mean():.1%} success, the page's settings"
     ledger.measure(name, value, n=len(found.success), note=note)
+
+
+def trained(digits: int) -> None:
+    """Chapter 10: Madry's network in L2, the gradient of its first layer smoothed."""
+    layers, (images, labels) = list(zoo.load("madry-pgd").children()), _first(digits)
+    hard, soft = (nn.Sequential(layers[0], bend) for bend in (nn.ReLU(), nn.Softplus(beta=20.0)))
+    gate = nn.Sequential(straight_through(hard, backward=soft), *layers[2:]).eval()
+    attack = partial(attacks.ddn, steps=30)
+    found = evaluation.attack_in_batches(attack, gate, images, labels, batch_size=250)
+    sizes = evaluation.perturbation_sizes(images, found, "l2")
+    kept = evaluation.accuracy_at(sizes, [1.5, 4.5]).accuracies
+    _measure("schott-madry-l2-median", sizes.median().item(), found)
+    _measure("schott-madry-l2-accuracy", 100 * kept[0], found)
+    _measure("madry-l2", 100 * kept[1], found)
 
 
 def distilled(digits: int) -> None:
@@ -59,7 +74,7 @@ def distilled(digits: int) -> None:
 def detectors(digits: int) -> None:
     """Chapter 12: the second likeliest class past the VAE and the RBF network, at 5 % each."""
     model, vae, rbf = (zoo.load(name) for name in ("s3-cnn", "s3-vae", "rbf"))
-    guard: torch.nn.Module = model
+    guard: nn.Module = model
     for score in (defenses.Divergence(vae), defenses.Surprise(model, rbf)):
         clean = predict(score, datasets.held_out("mnist").images)
         guard = defenses.Detected(guard, score, defenses.threshold_at(clean, 0.05), 10.0)
@@ -97,5 +112,5 @@ def _magnet(suffix: str, rate: float) -> defenses.MagNet:
 
 
 BREAKS: dict[str, Callable[[int], None]] = {
-    "distilled": distilled, "detectors": detectors, "magnet": magnet
+    "trained": trained, "distilled": distilled, "detectors": detectors, "magnet": magnet
 }  # fmt: skip

@@ -52,6 +52,12 @@ ENTRIES: dict[str, Entry] = {
     "cifar-cnn": Entry(
         convolutional.cifar_cnn, "six convolutions for CIFAR-10, 32 to 128 filters", "cifar10"
     ),
+    "cifar-resnet": Entry(
+        convolutional.cifar_resnet,
+        "a residual network of three blocks for CIFAR-10",
+        "cifar10",
+        _BYTES,
+    ),
     "s3-cnn-rand-fgsm": Entry(
         classifiers.s3_cnn, "the 16-32-64 network, trained on RAND+FGSM images alone (ε = .3)"
     ),

@@ -84,6 +84,12 @@ RECIPES: dict[str, Recipe] = {
         "bfloat16",
         objective=always(augmented),
     ),
+    "cifar-resnet": Recipe(
+        16, 128, partial(_sgd, weight_decay=5e-4), one_cycle(0.2),
+        "SGD, Nesterov momentum .9, peak .2, decay 5e-4; mirrored, shifted by up to 4 pixels; "
+        "bfloat16",
+        objective=always(augmented),
+    ),
     "madry": Recipe(12, 50, Adam, one_cycle(1e-3), "Adam, peak 1e-3"),
     **{
         f"tramer-{letter}": replace(
