@@ -79,9 +79,10 @@ def test_recovers_the_latents_of_a_linear_decoder(halving) -> None:
 
 
 def test_default_optimizer_recovers_them_too() -> None:
+    """Adam at a constant rate circles the minimum: closely, but without end."""
     wanted, decoder = targets(5), Linear()
-    found = invert(decoder, decoder(wanted).detach(), LatentSearch(LATENTS, steps=400))
-    torch.testing.assert_close(found.latents, wanted, atol=1e-4, rtol=0)
+    found = invert(decoder, decoder(wanted).detach(), LatentSearch(LATENTS))
+    torch.testing.assert_close(found.latents, wanted, atol=1e-3, rtol=0)
 
 
 def test_finds_the_projection_of_any_image() -> None:
