@@ -1,6 +1,7 @@
-"""MNIST and CIFAR-10: find, fetch, verify, load."""
+"""MNIST and CIFAR-10: find, fetch, verify, load; and pictures from the reader's own disk."""
 
 from armsrace.datasets.dataset import Dataset
+from armsrace.datasets.folders import Pictures, image_folder
 from armsrace.datasets.loading import (
     HELD_OUT,
     available,
@@ -20,11 +21,13 @@ __all__ = [
     "DatasetCorrupt",
     "DatasetNotFound",
     "FileStatus",
+    "Pictures",
     "available",
     "cifar10",
     "describe",
     "download",
     "held_out",
+    "image_folder",
     "load",
     "mnist",
     "status",
