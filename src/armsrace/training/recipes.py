@@ -110,7 +110,7 @@ RECIPES: dict[str, Recipe] = {
         objective=always(evidence_bound), quality="error",
     ),
     "defense-gan": Recipe(
-        20, 64, partial(Adam, betas=(0.0, 0.9)), lambda progress: 2e-3,
+        40, 64, partial(Adam, betas=(0.0, 0.9)), lambda progress: 2e-3,
         "Adam (0, .9), 2e-3; logistic losses, R1 of 10 each fourth step, critic of 24 "
         "filters; running mean of the weights, .999 a step; bfloat16",
         objective=always(in_bfloat16(together())),
