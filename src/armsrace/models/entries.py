@@ -86,7 +86,9 @@ ENTRIES: dict[str, Entry] = {
     ),
     **{
         f"defense-gan-{letter.lower()}": Entry(
-            partial(classifiers.defense_gan, letter), f"Defense-GAN's classifier {letter}"
+            partial(classifiers.defense_gan, letter),
+            f"Defense-GAN's classifier {letter}",
+            storage=_BYTES,
         )
         for letter in "ABCDEF"
     },

@@ -92,13 +92,12 @@ RECIPES: dict[str, Recipe] = {
     ),
     "madry": Recipe(12, 50, Adam, one_cycle(1e-3), "Adam, peak 1e-3"),
     **{
-        f"tramer-{letter}": replace(
+        name: replace(
             _KERAS, epochs=6, settings=f"{_KERAS.settings}; bfloat16",
             objective=always(in_bfloat16(cross_entropy)),
         )
-        for letter in "abcd"
+        for name in (*(f"tramer-{k}" for k in "abcd"), *(f"defense-gan-{k}" for k in "abcdef"))
     },
-    **{f"defense-gan-{letter}": _KERAS for letter in "abcdef"},
     "s3-vae": Recipe(
         15, 128, Adam, one_cycle(2e-3),
         "Adam, peak 2e-3; binary cross-entropy of the pixels + KL",
