@@ -57,16 +57,18 @@ def table_four(norm: Norm, digits: int) -> None:
         ledger.measure(f"carlini-{norm}-{case}", found.distance, n=digits, note=note)
 
 
-def madry_table_one(digits: int) -> None:
+TABLE_ONE: dict[str, dict[str, Any]] = {
+    "pgd-40": {"steps": 40},
+    "cw": {"steps": 40, "loss": margin},
+    "pgd-100": {"steps": 100},
+}
+RESTARTED: dict[str, dict[str, Any]] = {"pgd-restarts": {"steps": 100, "restarts": 20}}
+
+
+def madry_table_one(runs: dict[str, dict[str, Any]], digits: int) -> None:
     """Madry's Table 1, white box: the PGD-trained network on the first test images."""
     model, data = zoo.load("madry-pgd"), datasets.load("mnist", "test")
     images, labels = data.images[:digits], data.labels[:digits]
-    runs: dict[str, dict[str, Any]] = {
-        "pgd-40": {"steps": 40},
-        "cw": {"steps": 40, "loss": margin},
-        "pgd-100": {"steps": 100},
-        "pgd-restarts": {"steps": 100, "restarts": 20},
-    }
     for name, settings in runs.items():
         attack = partial(attacks.pgd, epsilon=0.3, step_size=0.01, **settings)
         found = evaluation.attack_in_batches(attack, model, images, labels, batch_size=200)
@@ -77,7 +79,11 @@ def madry_table_one(digits: int) -> None:
 
 MEASURES: dict[str, Callable[[int], None]] = {
     f"carlini-{norm}": partial(table_four, norm) for norm in CARLINI
-} | {"madry": madry_table_one, **BREAKS}
+} | {
+    "madry": partial(madry_table_one, TABLE_ONE),
+    "madry-restarts": partial(madry_table_one, RESTARTED),
+    **BREAKS,
+}
 
 
 def store() -> None:
