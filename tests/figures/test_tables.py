@@ -1,5 +1,7 @@
 """Tables print what they are given, safely, with the threat model beneath."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -11,15 +13,20 @@ THREAT = ThreatModel("weights", "any wrong class", "linf", 0.25, "1 gradient", "
 def test_threat_model_states_budget_with_its_norm() -> None:
     assert THREAT.budget == "‖δ‖∞ ≤ 0.25"
     assert ThreatModel("", "", "l2", None, "", "").budget == "‖δ‖₂ ≤ ε"
+    assert ThreatModel("", "", "l2", "least", "", "").budget == "the least ‖δ‖₂"
     for text in ("weights", "any wrong class", "‖δ‖∞ ≤ 0.25", "1 gradient", "500 images"):
         assert text in THREAT.sentence and text in THREAT._repr_html_()
 
 
 @pytest.mark.parametrize(
     ("norm", "epsilon", "rule"),
-    [("l3", 0.1, "norm must be one of"), ("l2", -1, "epsilon must be >= 0")],
+    [
+        ("l3", 0.1, "norm must be one of"),
+        ("l2", -1, "epsilon must be >= 0"),
+        ("l2", "small", "epsilon must be one of"),
+    ],
 )
-def test_threat_model_refuses(norm: str, epsilon: float, rule: str) -> None:
+def test_threat_model_refuses(norm: str, epsilon: Any, rule: str) -> None:
     with pytest.raises(ValueError, match=rule):
         ThreatModel("", "", norm, epsilon, "", "")
 

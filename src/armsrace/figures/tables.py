@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
 
@@ -19,26 +20,31 @@ class ThreatModel:
     """What an attacker knows, wants and may do: without it a robustness number says nothing.
 
     knowledge: what is known, and whose gradient is used. goal: what counts as success. norm and
-    epsilon: the budget in pixel units; None where the number runs over budgets. queries: forward
-    and backward passes an image. images: how many and which. Raises ValueError for another norm
+    epsilon: the budget in pixel units; None where the number runs over budgets, "least" where the
+    attack looks for the smallest perturbation and nothing bounds it. queries: forward and backward
+    passes an image. images: how many and which. Raises ValueError for another norm, another word
     or a negative epsilon.
     """
 
     knowledge: str
     goal: str
     norm: str
-    epsilon: float | None
+    epsilon: float | Literal["least"] | None
     queries: str
     images: str
 
     def __post_init__(self) -> None:
         check_choice("norm", self.norm, tuple(BALLS))
-        if self.epsilon is not None:
+        if isinstance(self.epsilon, str):
+            check_choice("epsilon", self.epsilon, ("least",))
+        elif self.epsilon is not None:
             check_at_least("epsilon", self.epsilon, 0)
 
     @property
     def budget(self) -> str:
-        """The set of allowed perturbations, as a formula."""
+        """The set of allowed perturbations as a formula, or the size that is minimized."""
+        if self.epsilon == "least":
+            return f"the least {BALLS[self.norm]}"
         size = "ε" if self.epsilon is None else f"{self.epsilon:g}"
         return f"{BALLS[self.norm]} ≤ {size}"
 
