@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from functools import partial
+from functools import cache, partial
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +47,34 @@ def substitute(
         model, images, labels, seeds=SEEDS + bounds.lower, build=linear, rounds=1, epochs=5,
         learning_rate=0.01, attack=partial(attacks.fgsm, epsilon=epsilon), targets=targets,
         bounds=bounds, generator=generator,
+    )  # fmt: skip
+
+
+@cache
+def basis() -> tuple[Tensor, Tensor]:
+    """The mean (784,) of the seeds and their 20 principal directions (784, 20), in float64."""
+    pixels = SEEDS.double().flatten(1)
+    mean = pixels.mean(dim=0)
+    return mean, torch.linalg.svd(pixels - mean, full_matrices=False).Vh[:20].T
+
+
+def on_manifold(
+    model: Model, images: Tensor, labels: Tensor, *, targets: Tensor | None = None,
+    bounds: Bounds = UNIT,
+) -> AttackResult:  # fmt: skip
+    """In the span of the seeds' principal directions, from the projection onto it."""
+    mean, directions = basis()
+
+    def encoder(images: Tensor) -> Tensor:
+        return ((images.double() - bounds.lower).flatten(1) - mean) @ directions
+
+    def decoder(latents: Tensor) -> Tensor:
+        pixels = mean + latents.double() @ directions.T + bounds.lower
+        return pixels.view(-1, 1, 28, 28).to(images.dtype)
+
+    return attacks.on_manifold(
+        model, images, labels, decoder=decoder, encoder=encoder, steps=16, step_size=0.6,
+        gamma=0.5, targets=targets, bounds=bounds,
     )  # fmt: skip
 
 

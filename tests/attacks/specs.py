@@ -81,6 +81,7 @@ SPECS = (
     AttackSpec(
         "deepfool-linf", attacks.deepfool, {"norm": "linf"}, budget=None, targeted=False
     ),
+    AttackSpec("on-manifold", borrowed.on_manifold, norm="l2", budget=None),
     AttackSpec("jsma", attacks.jsma, {"gamma": 0.03}, "l0", budget=None),
     AttackSpec(
         "jsma-logits-light", attacks.jsma, {"gamma": 0.03, "form": "logits", "theta": -1}, "l0",

@@ -12,7 +12,11 @@ from armsrace.attacks.finite_difference import finite_difference
 from armsrace.attacks.jsma import jsma
 from armsrace.attacks.momentum import momentum
 from armsrace.attacks.noise import gaussian_noise, salt_and_pepper, uniform_noise
+from armsrace.attacks.on_manifold import on_manifold
 from armsrace.attacks.one_pixel import one_pixel
+
+# It attacks no given image, so it has no attack's signature and no place in __all__.
+from armsrace.attacks.overpowered import overpowered as overpowered
 from armsrace.attacks.pgd import pgd
 from armsrace.attacks.pointwise import pointwise
 from armsrace.attacks.rand_fgsm import rand_fgsm
@@ -24,6 +28,6 @@ from armsrace.attacks.universal import universal
 __all__ = [
     "bim", "boundary", "carlini_wagner_l0", "carlini_wagner_l2", "carlini_wagner_linf", "ddn",
     "deepfool", "fgsm", "finite_difference", "gaussian_noise", "jsma", "least_likely", "momentum",
-    "one_pixel", "pgd", "pointwise", "rand_fgsm", "salt_and_pepper", "square", "substitute",
-    "transfer", "uniform_noise", "universal",
+    "on_manifold", "one_pixel", "pgd", "pointwise", "rand_fgsm", "salt_and_pepper", "square",
+    "substitute", "transfer", "uniform_noise", "universal",
 ]  # fmt: skip
