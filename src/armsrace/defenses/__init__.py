@@ -22,6 +22,7 @@ from armsrace.defenses.distillation import Tempered, at_temperature, distilled_f
 from armsrace.defenses.inversion import Inversion, LatentProjection, invert
 from armsrace.defenses.latent_search import LatentSearch
 from armsrace.defenses.magnet import JensenShannon, MagNet, ReconstructionError, jensen_shannon
+from armsrace.defenses.manifold import divergence_apart, with_pairs
 from armsrace.defenses.purified import Purified
 from armsrace.defenses.recipes import RECIPES
 
@@ -43,6 +44,7 @@ __all__ = [
     "detection_rate",
     "distilled_from",
     "divergence",
+    "divergence_apart",
     "ensemble_images",
     "fgsm_images",
     "invert",
@@ -54,4 +56,5 @@ __all__ = [
     "threshold_at",
     "trades",
     "warmed_up",
+    "with_pairs",
 ]

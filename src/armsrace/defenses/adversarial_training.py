@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from armsrace.attacks import fgsm, pgd, rand_fgsm
-from armsrace.contracts import check_at_least
+from armsrace.contracts import Norm, check_at_least
 from armsrace.models import zoo
 from armsrace.models.layers import predict
 from armsrace.training.recipe import Objective, cross_entropy
@@ -49,11 +49,14 @@ def rand_fgsm_images(epsilon: float, alpha: float) -> Generate:
     return generate
 
 
-def pgd_images(epsilon: float, steps: int) -> Generate:
-    """PGD images at epsilon (L∞) from a random start, step 2.5 epsilon / steps."""
+def pgd_images(epsilon: float, steps: int, norm: Norm = "linf") -> Generate:
+    """PGD images at epsilon, in pixel units of norm, from a random start, step 2.5 epsilon / steps.
+
+    norm: "linf", "l2" or "l1".
+    """
 
     def generate(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        attack = partial(pgd, epsilon=epsilon, steps=steps, generator=_fresh())
+        attack = partial(pgd, epsilon=epsilon, steps=steps, norm=norm, generator=_fresh())
         return attack(model, images, labels).images
 
     return generate

@@ -17,6 +17,7 @@ from armsrace.defenses.adversarial_training import (
     warmed_up,
 )
 from armsrace.defenses.distillation import RECIPES as DISTILLATION
+from armsrace.defenses.manifold import from_weights, with_pairs
 from armsrace.training.recipe import Objective, Recipe, always, in_bfloat16, one_cycle
 from armsrace.training.recipes import RECIPES as CLEAN
 
@@ -59,6 +60,16 @@ RECIPES: dict[str, Recipe] = DISTILLATION | {
                 progress
             )
         ),
+    ),
+    "manifold-robust": replace(
+        _attacked(
+            "s3-cnn",
+            with_pairs(in_bfloat16(mixture(pgd_images(1.5, 3, "l2"), 0.0)), epsilon=1.5),
+            "from s3-cnn's weights on; PGD images alone, L2, epsilon 1.5, 3 steps, in bfloat16; "
+            "each eighth batch by lot .5 of the divergence of 32 overpowered pairs, epsilon 1.5, "
+            "50 steps",
+        ),
+        epochs=2, around=from_weights("s3-cnn"),
     ),
     "carlini-wagner-trades": _attacked(
         "carlini-wagner", in_bfloat16(trades(EPSILON, steps=10)),

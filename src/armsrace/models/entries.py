@@ -61,6 +61,10 @@ ENTRIES: dict[str, Entry] = {
     "s3-cnn-rand-fgsm": Entry(
         classifiers.s3_cnn, "the 16-32-64 network, trained on RAND+FGSM images alone (ε = .3)"
     ),
+    "manifold-robust": Entry(
+        classifiers.s3_cnn,
+        "the 16-32-64 network, trained on PGD images (L2, ε = 1.5) and overpowered pairs",
+    ),
     "carlini-wagner-trades": Entry(
         classifiers.carlini_wagner, "the Carlini–Wagner network, trained by TRADES (ε = .3)"
     ),
