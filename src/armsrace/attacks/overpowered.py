@@ -5,55 +5,15 @@ Jalal, Ilyas, Daskalakis and Dimakis 2017, "The Robust Manifold Defense", and th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from armsrace.attacks.latents import Decoder, LatentAdam, check_latents, drawn, evaluating
+from armsrace.attacks.latents import Decoder, LatentAdam, check_latents, evaluating
+from armsrace.attacks.pairs import Answers, Pairs, pair_starts
 from armsrace.attacks.problem import gradient_of
-from armsrace.attacks.randomness import default_generator
-from armsrace.contracts import UNIT, Bounds, Model, check_at_least, check_count, check_logits
+from armsrace.contracts import UNIT, Bounds, Model, check_at_least, check_count
 
-
-@dataclass(frozen=True)
-class Pairs:
-    """What the attack found, pair by pair.
-
-    images: (N, 2, C, H, W), what the decoder draws of the latents. Of a pair without a valid
-        point, the one where its ascent ended.
-    latents: (N, 2, L).
-    found: (N,) bool: read as two classes, and at most epsilon apart; decided by one last forward
-        pass on exactly these images.
-    distances: (N,), between the two of a pair, L2 in pixel units.
-    losses: (N,), the cross-entropy of the second's answer against the first's, in nats.
-    divergences: (N,), the same less the entropy of the first's answer: KL(first ‖ second), in nats.
-    queries, gradients: (N,) int64, of one image of the pair; the other costs as many.
-    """
-
-    images: Tensor
-    latents: Tensor
-    found: Tensor
-    distances: Tensor
-    losses: Tensor
-    divergences: Tensor
-    queries: Tensor
-    gradients: Tensor
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-
-def pair_starts(count: int, latents: int, generator: torch.Generator | None = None) -> Tensor:
-    """Standard normal starts (count, 2, L) for `overpowered`, in float32; a new seed 0 by default.
-
-    The two of a pair are independent, as in the authors' code: they mostly begin as two classes,
-    and are pulled together across the boundary.
-    """
-    check_count("count", count)
-    check_count("latents", latents)
-    generator = default_generator(generator)
-    return torch.randn(count, 2, latents, generator=generator, device=generator.device)
+__all__ = ["Pairs", "overpowered", "pair_starts"]
 
 
 def overpowered(
@@ -102,7 +62,7 @@ def overpowered(
     check_at_least("step_size", step_size, 1e-9)
     check_count("steps", steps)
     with evaluating(model, decoder), torch.inference_mode(False), torch.no_grad():
-        answers = _Answers(model, decoder, epsilon, bounds)
+        answers = Answers(model, decoder, epsilon, bounds)
         adam = LatentAdam(starts.clone(), step_size, steps)
         latents, spent = _ascend(answers, adam, steps, multiplier_step, penalty, first)
         last = answers(latents)
@@ -112,42 +72,8 @@ def overpowered(
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class _Point:
-    """Where n pairs stand: images (n, 2, C, H, W), the rest (n,)."""
-
-    images: Tensor
-    distances: Tensor
-    losses: Tensor
-    divergences: Tensor
-    valid: Tensor
-
-
-@dataclass(frozen=True)
-class _Answers:
-    """Draws and reads pairs of latents (n, 2, L)."""
-
-    model: Model
-    decoder: Decoder
-    epsilon: float
-    bounds: Bounds
-
-    def __call__(self, latents: Tensor) -> _Point:
-        images = drawn(self.decoder, latents.flatten(0, 1), self.bounds)
-        logits = self.model(images)
-        check_logits(logits, len(images))
-        logits, images = logits.unflatten(0, (-1, 2)), images.unflatten(0, (-1, 2))
-        told, other = logits.log_softmax(dim=2).unbind(dim=1)
-        losses = -(told.exp() * other).sum(dim=1)
-        divergences = losses + (told.exp() * told).sum(dim=1)
-        distances = (images[:, 0] - images[:, 1]).flatten(1).norm(dim=1)
-        classes = logits.argmax(dim=2)
-        valid = (classes[:, 0] != classes[:, 1]) & (distances <= self.epsilon)
-        return _Point(images, distances, losses, divergences, valid)
-
-
 def _ascend(
-    answers: _Answers, adam: LatentAdam, steps: int, multiplier_step: float, penalty: float,
+    answers: Answers, adam: LatentAdam, steps: int, multiplier_step: float, penalty: float,
     first: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The best valid latents (N, 2, L), the last where there are none, and the steps taken (N,)."""
