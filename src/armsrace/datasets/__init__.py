@@ -1,5 +1,6 @@
 """MNIST and CIFAR-10: find, fetch, verify, load; and pictures from the reader's own disk."""
 
+from armsrace.datasets.celeba import celeba
 from armsrace.datasets.dataset import Dataset
 from armsrace.datasets.folders import Pictures, image_folder
 from armsrace.datasets.loading import (
@@ -23,6 +24,7 @@ __all__ = [
     "FileStatus",
     "Pictures",
     "available",
+    "celeba",
     "cifar10",
     "describe",
     "download",
