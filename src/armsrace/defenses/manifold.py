@@ -30,7 +30,7 @@ def with_pairs(
     base: Objective,
     *,
     epsilon: float,
-    decoder: str = "manifold-vae",
+    decoder: str | VariationalAutoencoder = "manifold-vae",
     pairs: int = 32,
     steps: int = 50,
     every: int = 8,
@@ -39,7 +39,7 @@ def with_pairs(
     """The base objective plus, every so many batches, the divergence of overpowered pairs.
 
     epsilon: how far the two of a pair may be apart, L2 in pixel units.
-    decoder: a VariationalAutoencoder of the zoo, from whose range the pairs are.
+    decoder: a VariationalAutoencoder, or its name in the zoo, from whose range the pairs are.
     pairs: how many starts are drawn; those found count, by their mean.
     steps: of the attack, which works on the network as it now is.
     every: batches with pairs come by lot, one in so many on average, so that a resumed run needs
@@ -63,7 +63,7 @@ def with_pairs(
             return loss
         # Loading draws initial weights; a resumed run loads anew and must draw as the first did.
         with torch.random.fork_rng(devices=[]):
-            vae = loaded(decoder, images.device)
+            vae = loaded(decoder, images.device) if isinstance(decoder, str) else decoder
         if not isinstance(vae, VariationalAutoencoder):
             raise TypeError(f"decoder must name a VariationalAutoencoder, got {decoder!r}")
         latents = vae.encode(images[:1])[0].shape[1]
