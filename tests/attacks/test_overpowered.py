@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from armsrace import attacks
-from armsrace.attacks.overpowered import Pairs, overpowered, pair_starts
+from armsrace.attacks.overpowered import Pairs, between, overpowered, pair_starts
 from armsrace.contracts import Bounds
 
 LATENTS, SHAPE, WIDE = 3, (1, 3, 4), Bounds(-50, 50)
@@ -135,6 +135,20 @@ def test_a_pair_does_not_depend_on_the_others(decoder, classifier, first: bool) 
         for name, value in vars(alone).items():
             torch.testing.assert_close(value[0], getattr(together, name)[place], rtol=0, atol=1e-9)
     assert first is False or together.gradients.unique().numel() > 1, "they end at different steps"
+
+
+def test_the_line_of_a_pair_runs_from_one_answer_to_the_other(decoder, classifier) -> None:
+    """On linear models the logit difference is linear along it."""
+    found = some_pairs(decoder, classifier)
+    line = between(classifier, decoder, found.latents, points=5, bounds=WIDE)
+    assert line.shape == (8, 5, 2)
+    for place, step in ((0, 0), (1, -1)):
+        answer = classifier(found.images[:, place]).softmax(dim=1)
+        torch.testing.assert_close(line[:, step], answer)
+    steps = (line[..., 1] / line[..., 0]).log().diff(dim=1)
+    torch.testing.assert_close(steps, steps[:, :1].expand_as(steps))
+    with pytest.raises(ValueError, match="points must be >= 2, got 1"):
+        between(classifier, decoder, found.latents, points=1)
 
 
 def test_starts_follow_from_the_seed() -> None:

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from armsrace.attacks.latents import Decoder, LatentAdam, check_latents, evaluating
-from armsrace.attacks.pairs import Answers, Pairs, pair_starts
+from armsrace.attacks.pairs import Answers, Pairs, between, pair_starts
 from armsrace.attacks.problem import gradient_of
 from armsrace.contracts import UNIT, Bounds, Model, check_at_least, check_count
 
-__all__ = ["Pairs", "overpowered", "pair_starts"]
+__all__ = ["Pairs", "between", "overpowered", "pair_starts"]
 
 
 def overpowered(

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from armsrace.attacks.latents import Decoder, drawn
+from armsrace.attacks.latents import Decoder, check_latents, drawn, evaluating
 from armsrace.attacks.randomness import default_generator
-from armsrace.contracts import Bounds, Model, check_count, check_logits
+from armsrace.contracts import UNIT, Bounds, Model, check_count, check_logits
 
 
 @dataclass(frozen=True)
@@ -85,3 +85,23 @@ class Answers:
         classes = logits.argmax(dim=2)
         valid = (classes[:, 0] != classes[:, 1]) & (distances <= self.epsilon)
         return Point(images, distances, losses, divergences, valid)
+
+
+@torch.no_grad()
+def between(
+    model: Model, decoder: Decoder, latents: Tensor, points: int = 11, bounds: Bounds = UNIT
+) -> Tensor:
+    """The model's probabilities (N, points, K) on the line of latents between the two of a pair.
+
+    latents: (N, 2, L). The first point is the first of the pair, the last the second; `points` is
+    2 or more. How suddenly one answer turns into the other is how hard the boundary is (Jalal et
+    al. 2017, §3.3). Raises ValueError or TypeError naming the argument and the rule it breaks.
+    """
+    check_latents("latents", latents, "(N, 2, L)", 3)
+    check_count("points", points, 2)
+    with evaluating(model, decoder):
+        share = torch.linspace(0, 1, points).to(latents)[:, None]
+        line = torch.lerp(latents[:, :1], latents[:, 1:], share)
+        logits = model(drawn(decoder, line.flatten(0, 1), bounds))
+    check_logits(logits, line.shape[:2].numel())
+    return logits.softmax(dim=1).unflatten(0, (-1, points))
