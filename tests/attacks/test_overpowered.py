@@ -1,36 +1,25 @@
-"""Searches on a decoder's range: known where decoder and model are linear."""
+"""Pairs on a decoder's range: known where decoder and model are linear."""
 
 from __future__ import annotations
-
-import copy
-import re
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from armsrace import attacks
-from armsrace.attacks.overpowered import Pairs, between, overpowered, pair_starts
+from armsrace.attacks.overpowered import between, overpowered, pair_starts
 from armsrace.contracts import Bounds
 
-LATENTS, SHAPE, WIDE = 3, (1, 3, 4), Bounds(-50, 50)
-EPSILON = 0.8
-
-
-def drawn(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-class Linear(nn.Module):
-    """½ + z W with orthonormal rows of W: distances of latents are distances of images."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.linalg.qr(drawn(12, LATENTS, seed=1))[0].T.contiguous())
-
-    def forward(self, latents: Tensor) -> Tensor:
-        return (0.5 + latents @ self.weight).view(-1, *SHAPE)
+from .on_range import (
+    EPSILON,
+    LATENTS,
+    SHAPE,
+    WIDE,
+    Linear,
+    drawn,
+    linear_classifier,
+    normal_in_range,
+    some_pairs,
+)
 
 
 @pytest.fixture
@@ -40,19 +29,7 @@ def decoder() -> Linear:
 
 @pytest.fixture
 def classifier() -> nn.Sequential:
-    """Two classes: the second where w · x + b > 0."""
-    layer = nn.Linear(12, 2).double()
-    half = drawn(12, seed=2)
-    layer.weight.data, layer.bias.data = torch.stack([-half, half]), drawn(2, seed=3)
-    return nn.Sequential(nn.Flatten(), layer)
-
-
-def normal_in_range(decoder: Linear, classifier: nn.Sequential) -> tuple[Tensor, Tensor]:
-    """The logit difference as a function v · z + c of the latents: v (L,) and c."""
-    with torch.no_grad():
-        weights = classifier[1].weight[1] - classifier[1].weight[0]
-        bias = classifier[1].bias[1] - classifier[1].bias[0]
-        return decoder.weight @ weights, 0.5 * weights.sum() + bias
+    return linear_classifier()
 
 
 def greatest_loss(steepness: Tensor) -> float:
@@ -61,12 +38,6 @@ def greatest_loss(steepness: Tensor) -> float:
     below = below[(below < 0) & (below + EPSILON * steepness > 0)]
     above = torch.sigmoid(below + EPSILON * steepness)
     return float((nn.functional.softplus(below) - above * below).max())
-
-
-def some_pairs(decoder: nn.Module, classifier: nn.Module, count: int = 8, **options: Any) -> Pairs:
-    starts = drawn(count, 2, LATENTS, seed=5)
-    options = {"epsilon": EPSILON, "bounds": WIDE, "steps": 60} | options
-    return overpowered(classifier, decoder, starts, **options)
 
 
 def test_the_greatest_loss_is_known_on_a_linear_model(decoder, classifier) -> None:
@@ -158,112 +129,3 @@ def test_starts_follow_from_the_seed() -> None:
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert torch.equal(pair_starts(5, 7), pair_starts(5, 7)) and first.shape == (5, 2, 7)
     assert not torch.equal(first[:, 0], first[:, 1])
-
-
-class Counted(nn.Module):
-    """Counts the images that went forward and backward, and notes the mode."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model, self.forwards, self.backwards, self.trained = model, 0, 0, False
-
-    def forward(self, images: Tensor) -> Tensor:
-        self.forwards += len(images)
-        self.trained |= self.training
-        logits = self.model(images)
-        if logits.requires_grad:
-            logits.register_hook(self._backward)
-        return logits
-
-    def _backward(self, gradient: Tensor) -> None:
-        self.backwards += len(gradient)
-
-
-def test_the_work_is_counted_and_leaves_no_trace(decoder, classifier) -> None:
-    counted = Counted(classifier).train()
-    decoder.train()
-    before, state = copy.deepcopy(counted.state_dict()), torch.get_rng_state()
-    starts = drawn(8, 2, LATENTS, seed=5)
-    with torch.inference_mode():
-        found = overpowered(counted, decoder, starts, epsilon=EPSILON, bounds=WIDE, steps=60)
-    assert 2 * int(found.queries.sum()) == counted.forwards
-    assert 2 * int(found.gradients.sum()) == counted.backwards
-    assert counted.training and decoder.training and not counted.trained
-    assert all(map(torch.equal, before.values(), counted.state_dict().values()))
-    assert all(weights.grad is None for weights in (*counted.parameters(), decoder.weight))
-    assert torch.equal(starts, drawn(8, 2, LATENTS, seed=5)), "starts edited"
-    assert torch.equal(state, torch.get_rng_state()) and not found.images.requires_grad
-
-
-@pytest.mark.parametrize(
-    ("options", "rule"),
-    [
-        ({"epsilon": -0.1}, "epsilon must be >= 0, got -0.1"),
-        ({"steps": 0}, "steps must be >= 1, got 0"),
-        ({"step_size": 0.0}, "step_size must be >= 1e-09, got 0"),
-        ({"penalty": float("nan")}, "penalty must be >= 0, got nan"),
-        ({"multiplier_step": -1.0}, "multiplier_step must be >= 0, got -1"),
-    ],
-)
-def test_bad_options_are_named(decoder, classifier, options, rule: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(rule)):
-        some_pairs(decoder, classifier, **options)
-
-
-def test_bad_starts_decoders_and_models_are_named(decoder, classifier) -> None:
-    flat, three = torch.zeros(4, LATENTS), torch.zeros(4, 3, LATENTS)
-    for starts, rule in (
-        (flat, "starts must have shape (N, 2, L), got (4, 3)"),
-        (three, "starts must have shape (N, 2, L), got (4, 3, 3)"),
-        (torch.full((1, 2, 3), torch.nan), "starts must be finite, got NaN"),
-    ):
-        with pytest.raises(ValueError, match=re.escape(rule)):
-            overpowered(classifier, decoder, starts, epsilon=1.0)
-    for broken, rule in (
-        (lambda z: z, "decoder must return shape (16, C, H, W), got (16, 3)"),
-        (lambda z: decoder(z).detach(), "decoder must be differentiable in its latents"),
-    ):
-        with pytest.raises(ValueError, match=re.escape(rule)):
-            some_pairs(broken, classifier)
-    with pytest.raises(ValueError, match="model must return logits, got probabilities"):
-        some_pairs(decoder, nn.Sequential(classifier, nn.Softmax(dim=1)))
-
-
-def test_the_nearest_on_the_range_is_known_on_a_linear_model(decoder, classifier) -> None:
-    """Onto the range, then along the boundary's normal within it: Pythagoras."""
-    images = 0.5 + drawn(20, *SHAPE, seed=7)
-    labels = classifier(images).argmax(dim=1)
-
-    def encoder(images: Tensor) -> Tensor:
-        return (images.flatten(1) - 0.5) @ decoder.weight.detach().T
-
-    found = attacks.on_manifold(
-        classifier, images, labels, decoder=decoder, encoder=encoder, steps=400, bounds=WIDE
-    )
-    slope, offset = normal_in_range(decoder, classifier)
-    latents = encoder(images)
-    across = (latents @ slope + offset) * (1 - 2 * labels)
-    aside = (decoder(latents) - images).flatten(1).norm(dim=1)
-    limit = (aside.square() + (across.clamp_max(0) / slope.norm()).square()).sqrt().detach()
-    sizes = (found.images - images).flatten(1).norm(dim=1)
-    assert found.success.all() and (sizes >= limit - 1e-9).all()
-    torch.testing.assert_close(sizes, limit, rtol=0.01, atol=0)
-    drawn_again = decoder(encoder(found.images))
-    torch.testing.assert_close(drawn_again, found.images)
-
-
-def test_an_encoder_or_decoder_of_another_shape_is_named(decoder, classifier) -> None:
-    images = 0.5 + drawn(4, *SHAPE, seed=7)
-    labels = classifier(images).argmax(dim=1)
-    wrong = {
-        "encoder's latents must have shape (N, L), got (4,)": (decoder, lambda x: x[:, 0, 0, 0]),
-        "encoder must return 4 latents, got 1": (decoder, lambda x: x.flatten(1)[:1, :3]),
-        "decoder must draw (4, 1, 3, 4), got (4, 1, 4, 3)": (
-            lambda z: decoder(z).transpose(2, 3), lambda x: x.flatten(1)[:, :3]
-        ),
-    }  # fmt: skip
-    for rule, (draw, encode) in wrong.items():
-        with pytest.raises(ValueError, match=re.escape(rule)):
-            attacks.on_manifold(
-                classifier, images, labels, decoder=draw, encoder=encode, bounds=WIDE
-            )
