@@ -55,6 +55,12 @@ def test_all_weights_stay_under_40_megabytes() -> None:
     assert sum(path.stat().st_size for path in folder.glob("[!.]*.safetensors")) < 40e6
 
 
+def test_loading_leaves_no_trace_in_torchs_random_numbers() -> None:
+    before = torch.get_rng_state()
+    zoo.load("softmax")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_unknown_name_lists_the_known() -> None:
     with pytest.raises(KeyError, match="s3-cnn"):
         zoo.load("s3-cmn")

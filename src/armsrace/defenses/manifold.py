@@ -61,9 +61,7 @@ def with_pairs(
         loss = base(model, images, labels)
         if int(torch.randint(every, ())) > 0:
             return loss
-        # Loading draws initial weights; a resumed run loads anew and must draw as the first did.
-        with torch.random.fork_rng(devices=[]):
-            vae = loaded(decoder, images.device) if isinstance(decoder, str) else decoder
+        vae = loaded(decoder, images.device) if isinstance(decoder, str) else decoder
         if not isinstance(vae, VariationalAutoencoder):
             raise TypeError(f"decoder must name a VariationalAutoencoder, got {decoder!r}")
         latents = vae.encode(images[:1])[0].shape[1]

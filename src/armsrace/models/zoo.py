@@ -87,13 +87,12 @@ def card(name: str) -> Card:
 
 
 def load(name: str, device: str | torch.device = "cpu") -> nn.Module:
-    """A trained network in evaluation mode, float32.
+    """A trained network in evaluation mode, float32. Torch's random state stays as it is.
 
     Raises KeyError for an unknown name and CheckpointError where the weights are missing, their
     sha256 is not the card's, or they do not fit the architecture.
     """
-    model, expected = build(name), card(name).sha256
-    path = _find(name)
+    expected, path = card(name).sha256, _find(name)
     assert path is not None, "card() has found it"
     content = path.read_bytes()
     found = hashlib.sha256(content).hexdigest()
@@ -102,6 +101,9 @@ def load(name: str, device: str | torch.device = "cpu") -> nn.Module:
             f"{path} is damaged: sha256 {found}, its card says {expected}; "
             f"restore it or run `armsrace train {name}`"
         )
+    # The weights drawn here are replaced: whoever loads in training must not shift its numbers.
+    with torch.random.fork_rng(devices=[]):
+        model = build(name)
     try:
         model.load_state_dict(unpacked(load_safetensors(content)))
     except RuntimeError as error:
