@@ -112,7 +112,7 @@ RECIPES: dict[str, Recipe] = {
         40, 64, partial(Adam, betas=(0.0, 0.99)), one_cycle(1e-3, 0.02),
         "Adam (0, .99), peak 1e-3; logistic losses, R1 of .3 each fourth step, critic of 24 "
         "filters; running mean of the weights, .999 a step; bfloat16",
-        objective=always(in_bfloat16(together(0.3))),
+        objective=always(in_bfloat16(together())),
         quality="frechet", around=lambda network: Duel(network, critic(24, kernel=4), 0.999),
     ),
     "defense-gan-original": Recipe(
