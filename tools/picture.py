@@ -1,6 +1,6 @@
 """Draw the picture of the README: digits, the same after an attack, and what a network reads.
 
-    python tools/picture.py        writes book/_static/picture.png
+python tools/picture.py        writes book/_static/picture.png
 """
 
 from __future__ import annotations

@@ -61,9 +61,7 @@ def test_killed_build_leaves_nothing_half_written(project: Path) -> None:
     assert runs(project) == ["reader"]
 
 
-def test_failing_build_exits_with_an_error(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failing_build_exits_with_an_error(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (project / "chapters/01_one.md").write_text(chapter("1 / 0"))
     build = site.build
     monkeypatch.setattr(site, "build", lambda *a, **k: build(*a, **k, root=project))
@@ -73,9 +71,7 @@ def test_failing_build_exits_with_an_error(
     assert "ZeroDivisionError" in result.output
 
 
-def test_failing_cell_is_named_and_the_other_chapters_go_on(
-    project: Path, processes: None
-) -> None:
+def test_failing_cell_is_named_and_the_other_chapters_go_on(project: Path, processes: None) -> None:
     failing = chapter("x = 1", 'raise RuntimeError("no luck")')
     (project / "chapters/02_two.md").write_text(failing)
     toc = project / "_toc.yml"

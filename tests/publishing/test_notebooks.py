@@ -17,9 +17,7 @@ def outputs(path: Path) -> list[str]:
     return [output.text for cell in cells for output in cell.outputs]
 
 
-def test_chapter_is_executed_once_and_its_outputs_kept(
-    project: Path, processes: None
-) -> None:
+def test_chapter_is_executed_once_and_its_outputs_kept(project: Path, processes: None) -> None:
     (record,) = execute(project)
     assert execute(project) == [record]
     assert runs(project) == ["reader"]
