@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,14 @@ def test_the_book_of_this_repository_is_read() -> None:
     found = {page.name: page for page in notebooks(CLONE)}
     assert [page.number for page in found.values() if page.is_chapter][:4] == [1, 2, 3, 4]
     assert not found["intro"].is_chapter
+
+
+def test_figures_of_the_book_have_names_of_their_own() -> None:
+    """Sphinx finds a name twice only when every chapter has been executed."""
+    texts = [path.read_text() for path in (CLONE / "chapters").glob("*.md")]
+    names = Counter(re.findall(r"^ +name: (fig-\S+)$", "\n".join(texts), re.MULTILINE))
+    assert len(names) > 50
+    assert [name for name, times in names.items() if times > 1] == []
 
 
 def test_missing_file_is_named(project: Path) -> None:
