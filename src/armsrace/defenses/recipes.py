@@ -35,6 +35,15 @@ def _tramer(objective: Objective, words: str, epochs: int) -> Recipe:
     return replace(_attacked("tramer-a", in_bfloat16(objective), mixed), epochs=epochs)
 
 
+_NEAR = in_bfloat16(mixture(pgd_images(1.5, 3, "l2"), 0.0))
+
+
+def _retrained(objective: Objective, pairs: str) -> Recipe:
+    words = "from s3-cnn's weights on; PGD images alone, L2, epsilon 1.5, 3 steps, in bfloat16"
+    attacked = _attacked("s3-cnn", objective, words + pairs)
+    return replace(attacked, epochs=2, around=from_weights("s3-cnn"))
+
+
 RECIPES: dict[str, Recipe] = DISTILLATION | {
     "maxout-fgsm": _attacked(
         "maxout", mixture(fgsm_images(0.25)), "50% of the loss on FGSM images, epsilon 0.25"
@@ -61,16 +70,12 @@ RECIPES: dict[str, Recipe] = DISTILLATION | {
             )
         ),
     ),
-    "manifold-robust": replace(
-        _attacked(
-            "s3-cnn",
-            with_pairs(in_bfloat16(mixture(pgd_images(1.5, 3, "l2"), 0.0)), epsilon=1.5),
-            "from s3-cnn's weights on; PGD images alone, L2, epsilon 1.5, 3 steps, in bfloat16; "
-            "each eighth batch by lot .5 of the divergence of 32 overpowered pairs, epsilon 1.5, "
-            "50 steps",
-        ),
-        epochs=2, around=from_weights("s3-cnn"),
+    "manifold-robust": _retrained(
+        with_pairs(_NEAR, epsilon=1.5),
+        "; each eighth batch by lot .5 of the divergence of 32 overpowered pairs, epsilon 1.5, "
+        "50 steps",
     ),
+    "manifold-pgd": _retrained(_NEAR, ""),
     "carlini-wagner-trades": _attacked(
         "carlini-wagner", in_bfloat16(trades(EPSILON, steps=10)),
         "TRADES, beta 1, PGD of 10 steps, epsilon 0.3; bfloat16",

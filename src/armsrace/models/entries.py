@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from armsrace.models import autoencoders, classifiers, convolutional, gan, rbf, vae
+from armsrace.models import autoencoders, class_vaes, classifiers, convolutional, gan, rbf, vae
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ ENTRIES: dict[str, Entry] = {
         classifiers.s3_cnn,
         "the 16-32-64 network, trained on PGD images (L2, ε = 1.5) and overpowered pairs",
     ),
+    "manifold-pgd": Entry(classifiers.s3_cnn, "its control: the same training without the pairs"),
     "carlini-wagner-trades": Entry(
         classifiers.carlini_wagner, "the Carlini–Wagner network, trained by TRADES (ε = .3)"
     ),
@@ -111,6 +112,11 @@ ENTRIES: dict[str, Entry] = {
     "s3-vae": Entry(vae.s3_vae, "the tutorial's VAE with two latents", storage=torch.float16),
     "manifold-vae": Entry(
         vae.manifold_vae, "the robust manifold's VAE, 20-500-500-784", storage=_BYTES
+    ),
+    "abs": Entry(
+        class_vaes.ClassVaes,
+        "analysis by synthesis: a VAE with 8 latents a class",
+        storage=torch.float16,
     ),
     "defense-gan": Entry(
         gan.compact, "Defense-GAN's generator in a size for a CPU", storage=torch.float16
