@@ -8,10 +8,13 @@ from torch import nn
 from torch.distributions import Normal, kl_divergence
 from torch.nn import functional
 
+from armsrace.models.class_vaes import ClassVaes
 from armsrace.models.layers import predict
 from armsrace.models.rbf import QuadraticUnits
 from armsrace.models.vae import VariationalAutoencoder
+from armsrace.training.recipe import balanced
 from armsrace.training.variational import (
+    class_evidence,
     evidence_bound,
     gaussian_divergence,
     separate_confidences,
@@ -50,6 +53,38 @@ def test_evidence_bound_is_pixels_plus_divergence() -> None:
 def test_evidence_bound_needs_a_variational_autoencoder() -> None:
     with pytest.raises(TypeError, match="VariationalAutoencoder, got Linear"):
         evidence_bound(nn.Linear(2, 2), torch.rand(1, 1, 1, 2), torch.zeros(1))
+
+
+def test_class_evidence_is_squared_error_plus_divergence_of_the_own_class() -> None:
+    model, images = ClassVaes(classes=2, latents=3).eval(), drawn(6, 1, 28, 28)
+    with torch.no_grad():
+        for part in model.encoder[-1].parameters():
+            # Next to no variance, so that the sample is the mean.
+            part.view(2, 2, 3, -1)[:, 1] = 0.0
+        model.encoder[-1].bias.view(2, 2, 3)[:, 1] = -60.0
+        planes = images.view(3, 2, 28, 28)
+        mean, log_variance = model.encode(planes)
+        error = (model.decode(mean) - planes).square().flatten(2).sum(dim=2)
+        divergence = gaussian_divergence(mean.flatten(0, 1), log_variance.flatten(0, 1))
+        found = class_evidence(model, images, torch.tensor([0, 1] * 3))
+    assert found.item() == pytest.approx((error.mean() + divergence.mean()).item(), rel=1e-4)
+
+
+def test_class_evidence_needs_its_model_and_the_classes_in_turn() -> None:
+    with pytest.raises(TypeError, match="ClassVaes, got Linear"):
+        class_evidence(nn.Linear(2, 2), drawn(2, 1, 28, 28), torch.tensor([0, 1]))
+    for labels in ([0, 1, 0], [0, 0], [1, 0]):
+        with pytest.raises(ValueError, match="labels must be 0, …, 1 in turn"):
+            class_evidence(ClassVaes(2, 2), drawn(len(labels), 1, 28, 28), torch.tensor(labels))
+
+
+def test_a_balanced_order_has_the_classes_in_turn_and_no_image_twice() -> None:
+    labels = (10 * drawn(500)).long() // 3
+    order = balanced(labels)
+    rarest = int(labels.bincount().min())
+    assert torch.equal(labels[order], torch.arange(4).repeat(rarest))
+    assert len(order.unique()) == len(order) == 4 * rarest
+    assert not torch.equal(order, balanced(labels))
 
 
 def test_separate_confidences_is_a_binary_cross_entropy_a_class() -> None:

@@ -67,7 +67,7 @@ def _one_epoch(
     progress: Progress,
 ) -> None:
     # A last batch smaller than the others would weigh its images more: it waits for another epoch.
-    batches = torch.randperm(len(images)).to(images.device).split(recipe.batch_size)
+    batches = recipe.order(labels).split(recipe.batch_size)
     batches = tuple(batch for batch in batches if len(batch) == len(batches[0]))
     total = recipe.epochs * len(batches)
     model.train()

@@ -36,6 +36,23 @@ def in_bfloat16(objective: Objective) -> Objective:
     return run
 
 
+def shuffled(labels: Tensor) -> Tensor:
+    """All images once, in an order (N,) drawn from torch's global generator."""
+    return torch.randperm(len(labels)).to(labels.device)
+
+
+def balanced(labels: Tensor) -> Tensor:
+    """The classes in turn, 0, 1, …, 0, 1, …: each one's images shuffled, as many as the rarest has.
+
+    An order (M,) of images labelled (N,), drawn from torch's global generator. The images that a
+    more frequent class has over wait for another epoch.
+    """
+    order = shuffled(labels)
+    groups = [order[labels[order] == label] for label in range(int(labels.max()) + 1)]
+    rarest = min(len(group) for group in groups)
+    return torch.stack([group[:rarest] for group in groups], dim=1).flatten()
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How a network is trained.
@@ -49,6 +66,7 @@ class Recipe:
     sample: which of the selected training images it sees; it is tested on all.
     around: what is trained to get the network, e.g. a generator in a `Duel` with its critic, which
         is not kept.
+    order: labels to the order of an epoch's images, of which a batch is a stretch.
     gpu: whether a CPU would take weeks, so that training all networks on one leaves it out.
     settings: the same in words, for the card.
     """
@@ -61,6 +79,7 @@ class Recipe:
     objective: Callable[[float], Objective] = always(cross_entropy)
     quality: Literal["accuracy", "error", "frechet"] = "accuracy"
     around: Callable[[nn.Module], nn.Module] = lambda network: network
+    order: Callable[[Tensor], Tensor] = shuffled
     gpu: bool = False
     select: Callable[[Dataset], Dataset] = lambda data: data
     sample: Callable[[Dataset], Dataset] = lambda data: data

@@ -17,9 +17,16 @@ from armsrace.models.gan import critic
 from armsrace.training.augmentation import augmented
 from armsrace.training.duel import Duel
 from armsrace.training.logistic import together
-from armsrace.training.recipe import Recipe, always, cross_entropy, in_bfloat16, one_cycle
+from armsrace.training.recipe import (
+    Recipe,
+    always,
+    balanced,
+    cross_entropy,
+    in_bfloat16,
+    one_cycle,
+)
 from armsrace.training.reconstruction import diverse, reconstruction
-from armsrace.training.variational import evidence_bound, separate_confidences
+from armsrace.training.variational import class_evidence, evidence_bound, separate_confidences
 from armsrace.training.wasserstein import in_turns
 
 
@@ -107,6 +114,11 @@ RECIPES: dict[str, Recipe] = {
         20, 128, Adam, one_cycle(1e-3),
         "Adam, peak 1e-3; binary cross-entropy of the pixels + KL",
         objective=always(evidence_bound), quality="error",
+    ),
+    "abs": Recipe(
+        10, 200, Adam, one_cycle(3e-3),
+        "Adam, peak 3e-3; squared error + KL, as many images of each class in a batch",
+        objective=always(class_evidence), order=balanced,
     ),
     "defense-gan": Recipe(
         40, 64, partial(Adam, betas=(0.0, 0.99)), one_cycle(1e-3, 0.02),

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from armsrace.models.class_vaes import ClassVaes
 from armsrace.models.vae import VariationalAutoencoder
 
 
@@ -28,6 +29,26 @@ def evidence_bound(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         model.decoder(latents), images, reduction="sum"
     )
     return pixels / len(images) + gaussian_divergence(mean, log_variance).mean()
+
+
+def class_evidence(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Squared error of the pixels + KL in nats, an image, each by its own class's autoencoder.
+
+    Schott et al. 2019, with β = 1 as in an author's code. labels: the classes in turn, 0, …, K − 1,
+    0, …, as `balanced` orders them, so that one grouped pass trains all. One sample of the latents,
+    from torch's global generator. Raises TypeError where the model is no ClassVaes, ValueError
+    where the labels are not in turn.
+    """
+    if not isinstance(model, ClassVaes):
+        raise TypeError(f"model must be a ClassVaes, got {type(model).__name__}")
+    turn = torch.arange(len(labels), device=labels.device) % model.classes
+    if len(labels) % model.classes or not torch.equal(labels, turn):
+        raise ValueError(f"labels must be 0, …, {model.classes - 1} in turn")
+    planes = images.view(-1, model.classes, *images.shape[2:])
+    mean, log_variance = model.encode(planes)
+    drawn = model.decode(mean + (log_variance / 2).exp() * torch.randn_like(mean))
+    divergence = gaussian_divergence(mean.flatten(0, 1), log_variance.flatten(0, 1))
+    return (drawn - planes).square().sum() / len(images) + divergence.mean()
 
 
 def separate_confidences(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
