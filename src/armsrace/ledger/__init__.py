@@ -2,9 +2,10 @@
 
 from armsrace.ledger.claims import Claim, Verdict, load_claims, verdict
 from armsrace.ledger.measurements import Measurement, load_measured, measure
+from armsrace.ledger.recordings import Recording, record, recorded
 from armsrace.ledger.tables import check, page, table
 
 __all__ = [
-    "Claim", "Measurement", "Verdict", "check", "load_claims", "load_measured", "measure", "page",
-    "table", "verdict",
+    "Claim", "Measurement", "Recording", "Verdict", "check", "load_claims", "load_measured",
+    "measure", "page", "record", "recorded", "table", "verdict",
 ]  # fmt: skip

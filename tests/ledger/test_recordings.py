@@ -1,0 +1,43 @@
+"""Recordings come back as they were stored, one beside the other, and say where they are from."""
+
+import pytest
+
+from armsrace import ledger
+from armsrace.ledger import recordings
+
+FACTS = {"settings": "two steps", "n": 1_200, "data": "MNIST, 10,000 test images, from a folder"}
+
+
+@pytest.fixture(autouse=True)
+def folder(monkeypatch, tmp_path):
+    monkeypatch.setattr(recordings, "data_root", lambda: tmp_path)
+    return tmp_path
+
+
+def test_what_is_recorded_comes_back() -> None:
+    first = ledger.record("study", "b", {"ε": [0.1, 0.2]}, **FACTS)
+    second = ledger.record("study", "a", {"ε": [1 / 3]}, **FACTS)
+    assert ledger.recorded("study") == {"a": second, "b": first}
+    assert ledger.recorded("study")["a"].columns["ε"] == [1 / 3]
+
+
+def test_a_second_run_replaces_the_first() -> None:
+    ledger.record("study", "a", {"ε": [1.0]}, **FACTS)
+    again = ledger.record("study", "a", {"ε": [2.0]}, **FACTS)
+    assert ledger.recorded("study") == {"a": again}
+
+
+def test_the_provenance_names_all_but_the_folder() -> None:
+    line = ledger.record("study", "a", {"ε": [1.0]}, **FACTS).provenance
+    assert line.startswith("n = 1,200; MNIST, 10,000 test images; ") and "folder" not in line
+    assert ledger.recorded("study")["a"].commit in line
+
+
+def test_what_is_missing_or_broken_is_named(folder) -> None:
+    with pytest.raises(FileNotFoundError, match=r"other\.json is missing"):
+        ledger.recorded("other")
+    path = folder / "measured" / "broken.json"
+    path.parent.mkdir()
+    path.write_text('{"a": {"n": 3}}')
+    with pytest.raises(ValueError, match=r"broken\.json cannot be read"):
+        ledger.recorded("broken")
