@@ -9,6 +9,7 @@ import jupytext
 import nbformat
 from pybtex.database import BibliographyData, Entry, parse_file
 
+from armsrace.publishing.editions import EDITIONS
 from armsrace.publishing.grafting import write
 from armsrace.publishing.layout import Layout, Notebook
 
@@ -24,12 +25,14 @@ OPTION = re.compile(r"^:[\w-]+:")
 
 
 def write_all(pages: Sequence[Notebook], layout: Layout) -> None:
-    """Write the launch notebook of each chapter."""
+    """Write the launch notebook of each chapter, and its editions for a class."""
     references = parse_file(str(layout.root / "book" / "references.bib"))
     for page in pages:
         if page.is_chapter:
             notebook = launchable(page, references, layout.repository)
             write(notebook, layout.launch / f"{page.name}.ipynb")
+            for folder, edition in EDITIONS.items():
+                write(edition(notebook), layout.launch / folder / f"{page.name}.ipynb")
 
 
 def launchable(
