@@ -1,6 +1,7 @@
 """Measurements are recorded with what they were made on, shown, stored, and checked."""
 
 import json
+import re
 
 import pytest
 
@@ -74,6 +75,26 @@ def test_page_lists_every_claim_and_counts(session) -> None:
     markup = ledger.page().markup
     assert all(f'id="claim-{id}"' in markup for id in load_claims())
     assert f"{len(load_claims())} claims" in markup and "1 reproduced" in markup
+
+
+def test_page_leads_to_the_cell_that_measured(session) -> None:
+    store(session, "reader", **{ID: 99.5})
+    other = next(id for id in load_claims() if id != ID)
+    chapters = {id: f"{claim.chapter:02}_" for id, claim in load_claims().items()}
+    markup = ledger.page().markup
+    assert re.search(rf'href="../chapters/{chapters[ID]}\w+\.html#measured-{ID}"', markup)
+    assert re.search(rf'href="../chapters/{chapters[other]}\w+\.html#claim-{other}"', markup)
+    ledger.measure(ID, 99.5, n=1)
+    shown = str(measurements.SESSION[ID]._repr_mimebundle_()["text/html"])
+    assert f'id="measured-{ID}"' in shown
+
+
+def test_verdicts_prefer_what_this_site_measured(session) -> None:
+    store(session, "paper", **{ID: 12.0})
+    assert ledger.verdicts()[ID] is ledger.Verdict.NOT_REPRODUCED
+    store(session, "reader", **{ID: 99.5})
+    assert ledger.verdicts()[ID] is ledger.Verdict.REPRODUCED
+    assert sum(found > 0 for found in ledger.verdicts().values()) == 1
 
 
 def test_check_names_what_left_its_band_or_is_missing(session) -> None:

@@ -72,6 +72,18 @@ def test_every_chapter_has_a_slider_a_strip_and_its_notebook() -> None:
         assert (SITE / "notebooks" / f"{Path(page).stem}.ipynb").is_file(), page
 
 
+def test_ledger_is_filtered(browser: Browser, address: str) -> None:
+    page = browser.new_page()
+    page.goto(f"{address}/book/ledger.html")
+    rows = page.locator("tr[data-verdict]")
+    page.get_by_label("Verdict").select_option("reproduced")
+    assert 0 < rows.locator("visible=true").count() < rows.count()
+    page.get_by_label("Words").fill("there is no such claim")
+    assert rows.locator("visible=true").count() == 0
+    assert page.get_by_text(f"0 of {rows.count()} claims").is_visible()
+    page.close()
+
+
 def test_checks_notice_what_is_broken(browser: Browser, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     page.write_text(BROKEN_PAGE)

@@ -6,20 +6,16 @@ import html
 import json
 import math
 import os
-import shutil
-import subprocess
 import sys
 from datetime import date
-from functools import cache
 from pathlib import Path
 
 import torch
 from pydantic import BaseModel, ConfigDict
 
-import armsrace
 from armsrace import datasets
 from armsrace.ledger.claims import SOURCES, load_claims, papers, verdict
-from armsrace.resources import CLONE, data_root, in_clone
+from armsrace.resources import CLONE, code_version, data_root
 
 MIME = "application/vnd.armsrace.measurement+json"
 
@@ -82,17 +78,6 @@ def device_name() -> str:
     return f"CPU, {os.cpu_count()} cores"
 
 
-@cache
-def code_version() -> str:
-    """What measured: the clone's commit, marked where files differ from it, else the release."""
-    describe = ("git", "-C", str(CLONE), "describe", "--always", "--dirty", "--exclude", "*")
-    if in_clone() and (CLONE / ".git").exists() and shutil.which("git"):
-        asked = subprocess.run(describe, capture_output=True, text=True, check=False)
-        if asked.returncode == 0:
-            return asked.stdout.strip()
-    return f"armsrace {armsrace.__version__}"
-
-
 def measured_path(profile: str) -> Path:
     """Where a profile's measurements lie: the paper profile's are kept with the source."""
     if profile == "paper":
@@ -122,7 +107,8 @@ def _line(found: Measurement) -> str:
     reported = f"reported {claim.quotable}" if claim.quotable != "—" else SOURCES[claim.source]
     note = f" <i>{html.escape(found.note)}.</i>" if found.note else ""
     return (
-        f'<p class="ar-measured"><span class="ar-verdict" data-verdict="{judged.words}">'
+        f'<p class="ar-measured" id="measured-{claim.id}">'
+        f'<span class="ar-verdict" data-verdict="{judged.words}">'
         f"{judged.words}</span> {html.escape(claim.statement)}: "
         f"measured <b>{found.value:.4g} {html.escape(claim.unit)}</b> (n = {found.n:,}), "
         f"{html.escape(reported)} ({html.escape(papers()[claim.citation])}, "

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from armsrace.ledger.measurements import code_version, device_name
-from armsrace.resources import data_root, replacing
+from armsrace.ledger.measurements import device_name
+from armsrace.resources import code_version, data_root, replacing
 
 
 class Recording(BaseModel):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from armsrace import datasets
 from armsrace.ledger.claims import SOURCES, Claim, Verdict, load_claims, papers, verdict
 from armsrace.ledger.measurements import SESSION, Measurement, load_measured
+from armsrace.resources import CLONE
 
 HEAD = ("Claim", "Reported", "Here", "Paper profile", "Verdict")
 
@@ -29,26 +30,25 @@ def table(*ids: str) -> Table:
 
     Raises KeyError for an unknown claim.
     """
-    claims = load_claims()
-    unknown = [id for id in ids if id not in claims]
-    if unknown:
-        raise KeyError(f"ids must be claims of data/claims.yml, got {', '.join(unknown)}")
-    return Table(
-        _markup([claims[id] for id in ids], SESSION, load_measured("paper"), chapters=False)
-    )
+    return Table(_markup(_chosen(ids), SESSION, load_measured("paper"), chapters=False))
 
 
 def page() -> Table:
     """Every claim with the stored measurements of both profiles, under a summary line."""
     here, paper = load_measured("reader"), load_measured("paper")
     claims = list(load_claims().values())
-    values = _values(paper) | _values(here)
-    counts = Counter(verdict(claim, values) for claim in claims)
+    counts = Counter(verdicts().values())
     summary = ", ".join(f"{counts[kind]} {kind.words}" for kind in sorted(Verdict, reverse=True))
     return Table(
         f'<p class="ar-summary"><b>{len(claims)} claims:</b> {summary}.</p>'
         + _markup(claims, here, paper, chapters=True)
     )
+
+
+def verdicts() -> dict[str, Verdict]:
+    """The verdict on each claim by its stored measurements, this site's before the paper's."""
+    values = _values(load_measured("paper")) | _values(load_measured("reader"))
+    return {claim.id: verdict(claim, values) for claim in load_claims().values()}
 
 
 def check(profile: str) -> list[str]:
@@ -71,6 +71,14 @@ def check(profile: str) -> list[str]:
                 f"below {claim.below})"
             )
     return problems
+
+
+def _chosen(ids: Iterable[str]) -> list[Claim]:
+    claims = load_claims()
+    unknown = [id for id in ids if id not in claims]
+    if unknown:
+        raise KeyError(f"ids must be claims of data/claims.yml, got {', '.join(unknown)}")
+    return [claims[id] for id in ids]
 
 
 def _values(measured: Mapping[str, Measurement]) -> dict[str, float]:
@@ -111,8 +119,20 @@ def _row(
         f'<span class="ar-verdict" data-verdict="{judged.words}">{judged.words}</span>'
         f"<br><small>{html.escape(claim.why)}</small>",
     ]
-    cells += [f"{claim.chapter}"] if chapters else []
-    return f'<tr id="claim-{claim.id}">' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+    cells += [_source(claim, here)] if chapters else []
+    return (
+        f'<tr id="claim-{claim.id}" data-verdict="{judged.words}" data-chapter="{claim.chapter}">'
+        + "".join(f"<td>{cell}</td>" for cell in cells)
+        + "</tr>"
+    )
+
+
+def _source(claim: Claim, here: Mapping[str, Measurement]) -> str:
+    """The chapter's number, leading to the cell that measured the claim, or else to its row."""
+    anchor = f"measured-{claim.id}" if claim.id in here else f"claim-{claim.id}"
+    for found in (CLONE / "chapters").glob(f"{claim.chapter:02}_*.md"):
+        return f'<a href="../chapters/{found.stem}.html#{anchor}">{claim.chapter}</a>'
+    return f"{claim.chapter}"
 
 
 def _number(claim: Claim, measured: Mapping[str, Measurement]) -> str:
