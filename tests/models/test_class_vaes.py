@@ -1,21 +1,11 @@
 """Ten autoencoders in one network: groups that know nothing of one another."""
 
 import torch
+from small_vaes import small
 from torch import nn
 
 from armsrace.models.class_vaes import ClassVaes
 from armsrace.models.vae import VariationalAutoencoder
-
-
-def small() -> ClassVaes:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = ClassVaes(classes=3, latents=2)
-        for part in model.modules():
-            if isinstance(part, nn.BatchNorm2d):
-                part.running_mean.normal_(0, 0.1)
-                part.running_var.uniform_(0.5, 2)
-    return model.eval()
 
 
 def alone(model: ClassVaes, which: int) -> VariationalAutoencoder:
