@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from armsrace import attacks, zoo
+from armsrace import attacks, defenses, zoo
 from armsrace.datasets import Dataset
 from armsrace.defenses import adversarial_training as training
+from armsrace.defenses.adversarial_images import Generate
 from armsrace.defenses.recipes import RECIPES
 from armsrace.models import classifiers
 from armsrace.training.loop import fit
@@ -18,10 +19,10 @@ from armsrace.training.recipe import Recipe, always, cross_entropy, one_cycle
 
 EPSILON = 0.1
 GENERATORS = {
-    "fgsm": training.fgsm_images(EPSILON),
-    "fgsm, no leak": training.fgsm_images(EPSILON, leak=False),
-    "rand_fgsm": training.rand_fgsm_images(EPSILON, 0.03),
-    "pgd": training.pgd_images(EPSILON, steps=5),
+    "fgsm": defenses.fgsm_images(EPSILON),
+    "fgsm, no leak": defenses.fgsm_images(EPSILON, leak=False),
+    "rand_fgsm": defenses.rand_fgsm_images(EPSILON, 0.03),
+    "pgd": defenses.pgd_images(EPSILON, steps=5),
 }
 
 
@@ -51,14 +52,14 @@ def worst_loss(linear: nn.Module, batch: tuple[Tensor, Tensor], epsilon: float) 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.25, 1.0])
 def test_the_mixture_is_the_closed_form(linear, batch, alpha: float) -> None:
-    objective = training.mixture(training.fgsm_images(EPSILON), alpha)
+    objective = training.mixture(defenses.fgsm_images(EPSILON), alpha)
     clean, attacked = (worst_loss(linear, batch, size) for size in (0.0, EPSILON))
     torch.testing.assert_close(objective(linear, *batch), alpha * clean + (1 - alpha) * attacked)
 
 
 def test_its_gradient_is_that_of_the_worst_case(linear, batch) -> None:
     """Danskin: at the maximum the images may be taken as given."""
-    objective = training.mixture(training.fgsm_images(EPSILON), alpha=0.0)
+    objective = training.mixture(defenses.fgsm_images(EPSILON), alpha=0.0)
     (found,) = torch.autograd.grad(objective(linear, *batch), linear[1].weight)
     (exact,) = torch.autograd.grad(worst_loss(linear, batch, EPSILON), linear[1].weight)
     torch.testing.assert_close(found, exact)
@@ -103,8 +104,8 @@ def test_the_ensemble_draws_every_source(trained, digits, monkeypatch) -> None:
     static = {"one": classifiers.softmax_regression(), "two": classifiers.softmax_regression()}
     asked: list[str] = []
     monkeypatch.setattr(zoo, "load", lambda name, device: asked.append(name) or static[name])
-    sources = training.ensemble_images(EPSILON, tuple(static))
-    own = training.fgsm_images(EPSILON, leak=False)
+    sources = defenses.ensemble_images(EPSILON, tuple(static))
+    own = defenses.fgsm_images(EPSILON, leak=False)
     possible = [own(model, images, labels) for model in (*static.values(), trained)]
     counts = torch.zeros(3)
     with torch.random.fork_rng():
@@ -145,9 +146,9 @@ def test_trades_is_the_closed_form_on_a_linear_model(linear, batch) -> None:
 def test_the_budget_warms_up() -> None:
     asked: list[float] = []
 
-    def generate(epsilon: float) -> training.Generate:
+    def generate(epsilon: float) -> Generate:
         asked.append(epsilon)
-        return training.fgsm_images(epsilon)
+        return defenses.fgsm_images(epsilon)
 
     objective = training.warmed_up(generate, 0.3, share=0.25)
     for progress in (0.0, 0.125, 0.25, 0.9):
@@ -160,7 +161,7 @@ def test_the_budget_warms_up() -> None:
     [
         (lambda: training.mixture(GENERATORS["fgsm"], 1.5), r"alpha must lie in \[0, 1\], got 1.5"),
         (lambda: training.trades(0.3, 3, beta=-1), "beta must be >= 0, got -1"),
-        (lambda: training.warmed_up(training.fgsm_images, 0.3, 0.0), "share must lie in"),
+        (lambda: training.warmed_up(defenses.fgsm_images, 0.3, 0.0), "share must lie in"),
     ],
 )
 def test_bad_settings_are_refused(make, rule: str) -> None:
@@ -168,7 +169,7 @@ def test_bad_settings_are_refused(make, rule: str) -> None:
         make()
 
 
-def recipe(generate: training.Generate | None, epochs: int) -> Recipe:
+def recipe(generate: Generate | None, epochs: int) -> Recipe:
     objective = cross_entropy if generate is None else training.mixture(generate, alpha=0.0)
     adam = torch.optim.Adam
     return Recipe(epochs, 64, adam, one_cycle(5e-2), "", objective=always(objective))
@@ -181,7 +182,7 @@ def small() -> nn.Module:
 def test_it_lowers_the_loss_that_it_claims_to(stripes: Dataset) -> None:
     """The halves differ by 0.2: a model that weighs each pixel of a half alike withstands."""
     epsilon, losses = 0.04, {}
-    for name, generate in {"plain": None, "pgd": training.pgd_images(epsilon, steps=3)}.items():
+    for name, generate in {"plain": None, "pgd": defenses.pgd_images(epsilon, steps=3)}.items():
         model, _ = fit(classifiers.softmax_regression, stripes, recipe(generate, epochs=15))
         found = attacks.pgd(model, stripes.images, stripes.labels, epsilon=epsilon, steps=20)
         losses[name] = cross_entropy(model, found.images, stripes.labels).item()
@@ -190,7 +191,7 @@ def test_it_lowers_the_loss_that_it_claims_to(stripes: Dataset) -> None:
 
 
 def test_a_run_with_random_starts_resumes_bit_for_bit(stripes: Dataset, tmp_path) -> None:
-    random = recipe(training.pgd_images(EPSILON, steps=2), epochs=3)
+    random = recipe(defenses.pgd_images(EPSILON, steps=2), epochs=3)
     before, state = torch.get_rng_state(), tmp_path / "state.safetensors"
 
     class KilledError(Exception):

@@ -38,6 +38,11 @@ def bim(
 
     Starts at the image itself: PGD without a random start. Raises ValueError or TypeError naming
     the argument and the rule it breaks.
+
+    >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
+    >>> found = attacks.bim(model, digits.images, digits.labels, epsilon=0.2)
+    >>> found.success.all(), found.gradients[0]
+    (tensor(True), tensor(55))
     """
     check_at_least("epsilon", epsilon, 0)
     check_at_least("step_size", step_size, 1e-6)
@@ -68,6 +73,11 @@ def least_likely(
 
     Success means that the least likely class was reached. Raises ValueError or TypeError naming
     the argument and the rule it breaks.
+
+    >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
+    >>> found = attacks.least_likely(model, digits.images, digits.labels, epsilon=0.4)
+    >>> found.success.any(), (found.images - digits.images).abs().max()
+    (tensor(True), tensor(0.4000))
     """
     with posed(model, images, labels, None, bounds) as problem, torch.no_grad():
         targets = problem.logits(problem.images).argmin(dim=1)

@@ -66,6 +66,11 @@ def boundary(
     time: uniform noise is nearly always one class. The start is first halved towards the image.
     An image for which no noise is adversarial counts as failed. Raises ValueError or TypeError
     naming the argument and the rule it breaks, also where a `start` is not adversarial.
+
+    >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
+    >>> found = attacks.boundary(model, digits.images, digits.labels, steps=100)
+    >>> found.success.all(), found.gradients.sum()
+    (tensor(True), tensor(0))
     """
     check_count("steps", steps)
     check_count("tries", tries)

@@ -59,6 +59,11 @@ def carlini_wagner_l0(
     pass. A change of less than 1/512 of the box, which 8 bits would lose, is none. A step costs one
     pass and one gradient. Where no image reaches κ the clean one is returned. Raises ValueError or
     TypeError naming the argument and the rule it breaks.
+
+    >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
+    >>> found = attacks.carlini_wagner_l0(model, digits.images, digits.labels)
+    >>> found.success.all(), evaluation.median_distance(digits.images, found, "l0") < 50
+    (tensor(True), True)
     """
     check_options(confidence, steps, step_size, initial_constant, levels)
     check_at_least("largest_constant", largest_constant, initial_constant)

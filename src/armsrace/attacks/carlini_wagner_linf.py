@@ -55,6 +55,11 @@ def carlini_wagner_linf(
     than 5 %; and an image ends when it is adversarial above the ceiling, where a greater c would
     only lift it further. A step costs one pass and one gradient. Where no image reaches κ the clean
     one is returned. Raises ValueError or TypeError naming the argument and the rule it breaks.
+
+    >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
+    >>> found = attacks.carlini_wagner_linf(model, digits.images, digits.labels, steps=50)
+    >>> evaluation.median_distance(digits.images, found, "linf") < 0.1
+    True
     """
     check_options(confidence, steps, step_size, initial_constant, levels)
     check_at_least("largest_constant", largest_constant, initial_constant)

@@ -57,6 +57,11 @@ def ddn(
     gradient of zero, is left out: only a constant model would need it. As in Foolbox, no radius
     exceeds the way to the farthest corner of the box. A step costs one pass and one gradient.
     Raises ValueError or TypeError naming the argument and the rule it breaks.
+
+    >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
+    >>> found = attacks.ddn(model, digits.images, digits.labels, steps=20)
+    >>> evaluation.median_distance(digits.images, found, "l2") < 1.5
+    True
     """
     check_count("steps", steps)
     check_at_least("init_epsilon", init_epsilon, 1e-6)

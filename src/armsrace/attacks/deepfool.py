@@ -52,6 +52,11 @@ def deepfool(
     is misclassified, since the other may come ever closer and never cross. All classes are
     candidates, as in the paper, while its code takes the ten most likely. A step costs two passes
     and K gradients. Raises ValueError or TypeError naming the argument and the rule it breaks.
+
+    >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
+    >>> found = attacks.deepfool(model, digits.images, digits.labels)
+    >>> evaluation.median_distance(digits.images, found, "l2") < 1.5
+    True
     """
     check_choice("norm", norm, ("l2", "linf"))
     check_count("steps", steps)

@@ -46,6 +46,11 @@ def fgsm(
     one, not all moved in proportion to the gradient. Under L2 the box is applied after the step,
     so the step is exact where no pixel meets it. Raises ValueError or TypeError naming the argument
     and the rule it breaks.
+
+    >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
+    >>> found = attacks.fgsm(model, digits.images, digits.labels, epsilon=0.2)
+    >>> found.success.all(), (found.images - digits.images).abs().max()
+    (tensor(True), tensor(0.2000))
     """
     check_at_least("epsilon", epsilon, 0)
     check_choice("norm", norm, BUDGETED)

@@ -51,6 +51,11 @@ def finite_difference(
     ValueError or TypeError naming the argument and the rule it breaks. Sources: Uesato et al. 2018,
     Algorithm 1 (SPSA; there with Adam, here with projected steps, so that it differs from PGD in
     the gradient alone); Ilyas et al. 2018 (NES); Schott et al. 2019 (coordinates).
+
+    >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
+    >>> found = attacks.finite_difference(model, digits.images, digits.labels, epsilon=0.2, steps=5)
+    >>> found.queries[0], found.gradients[0]
+    (tensor(1006), tensor(0))
     """
     answers = smoothed_gradient(
         model, estimator=estimator, samples=samples, spacing=spacing, bounds=bounds,

@@ -77,6 +77,11 @@ def train_substitute(
     its slope of the probability, which vanishes where the substitute is sure. With equal seeds
     fewer rounds give what more rounds had on the way. Torch's random state is left as it was.
     Raises ValueError or TypeError naming the argument and the rule it breaks.
+
+    >>> oracle, seeds = zoo.load("softmax"), datasets.load("mnist").take(20).images
+    >>> build = lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    >>> attacks.imitation.train_substitute(oracle, seeds, build=build, rounds=2).queries
+    80
     """
     check_count("rounds", rounds, 0)
     check_count("epochs", epochs)

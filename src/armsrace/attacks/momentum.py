@@ -39,6 +39,11 @@ def momentum(
         loss: of one image each.
 
     Raises ValueError or TypeError naming the argument and the rule it breaks.
+
+    >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
+    >>> found = attacks.momentum(model, digits.images, digits.labels, epsilon=0.2, steps=5)
+    >>> found.success.all(), found.gradients[0]
+    (tensor(True), tensor(5))
     """
     check_at_least("epsilon", epsilon, 0)
     check_count("steps", steps)

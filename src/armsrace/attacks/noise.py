@@ -48,6 +48,11 @@ def salt_and_pepper(
     success each new draw is tried a little below the best level so far, once; where it is no nearer
     the model is not asked. The paper's library climbs a fixed grid with new noise at each level.
     Raises ValueError or TypeError naming the argument and the rule it breaks.
+
+    >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
+    >>> found = attacks.salt_and_pepper(model, digits.images, digits.labels, repeats=5)
+    >>> found.queries.max() <= 2 + 5 * 7, found.gradients.sum()
+    (tensor(True), tensor(0))
     """
     check_choice("norm", norm, ("l0", "l2"))
 
@@ -79,6 +84,11 @@ def gaussian_noise(
 
     The level is the standard deviation, up to the width of the box. Arguments, shapes, counts and
     errors are otherwise those of `salt_and_pepper`.
+
+    >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
+    >>> found = attacks.gaussian_noise(model, digits.images, digits.labels, repeats=5)
+    >>> found.queries.max() <= 2 + 5 * 7, found.gradients.sum()
+    (tensor(True), tensor(0))
     """
     effort, noise = Effort(repeats, levels, binary_search_steps), _added(Keys.normal, bounds)
     with posed(model, images, labels, targets, bounds) as problem:
@@ -101,6 +111,11 @@ def uniform_noise(
 
     The level is the greatest change of a pixel, up to the width of the box. Arguments, shapes,
     counts and errors are otherwise those of `salt_and_pepper`.
+
+    >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
+    >>> found = attacks.uniform_noise(model, digits.images, digits.labels, repeats=5)
+    >>> found.queries.max() <= 2 + 5 * 7, found.gradients.sum()
+    (tensor(True), tensor(0))
     """
     effort, noise = Effort(repeats, levels, binary_search_steps), _added(_centered, bounds)
     with posed(model, images, labels, targets, bounds) as problem:

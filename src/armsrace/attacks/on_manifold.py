@@ -56,6 +56,13 @@ def on_manifold(
     cross-entropy by a constant; here the weight follows the answer, image by image, so that the
     search walks along the boundary to its nearest point. Raises ValueError or TypeError naming the
     argument and the rule it breaks.
+
+    >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
+    >>> vae = zoo.load("manifold-vae")
+    >>> options = {"decoder": vae.decode, "encoder": lambda images: vae.encode(images)[0]}
+    >>> found = attacks.on_manifold(model, digits.images, digits.labels, steps=50, **options)
+    >>> found.success.any()
+    tensor(True)
     """
     check_count("steps", steps)
     check_at_least("step_size", step_size, 1e-9)

@@ -71,16 +71,20 @@ def one_pixel(
         bounds: the box of valid pixels.
         generator: where places, colors and partners come from; a new one seeded 0 by default.
 
-    A candidate is a row, a column and a color a pixel; where two pixels fall on one place, the
-    last wins. A child replaces its parent where it makes p(label) smaller, or p(target) greater,
-    by more than rounding. Returned is the fittest candidate that fooled the model, or the clean
-    image where none did. An image costs 1 + population queries and another population a
-    generation, no gradients. The defaults are the paper's settings; `TUTORIAL` holds others.
+    A candidate is a row, a column and a color a pixel; where two pixels fall on one place, the last
+    wins. A child replaces its parent where it makes p(label) smaller, or p(target) greater, by more
+    than rounding. Returned is the fittest candidate that fooled the model, or the clean image where
+    none did. An image costs 1 + population queries and another population a generation, no
+    gradients. The defaults are the paper's settings; `TUTORIAL` holds others. Where the paper
+    compares probabilities we compare their log odds, which float32 does not round to 1 for a
+    confident image. A place that leaves the image comes in again on the other side, a color stops
+    at the end of the box. Raises ValueError or TypeError naming the argument and the rule it
+    breaks.
 
-    Where the paper compares probabilities we compare their log odds, which float32 does not round
-    to 1 for a confident image. A place that leaves the image comes in again on the other side, a
-    color stops at the end of the box. Raises ValueError or TypeError naming the argument and the
-    rule it breaks.
+    >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
+    >>> found = attacks.one_pixel(model, digits.images, digits.labels, population=20, generations=5)
+    >>> ((found.images != digits.images).flatten(1).sum(dim=1) <= 1).all()
+    tensor(True)
     """
     check_count("pixels", pixels)
     check_choice("colors", colors, ("normal", "uniform"))

@@ -52,6 +52,12 @@ def overpowered(
     hundreds of steps for what Adam does in tens, so rates and optimizer are ours; the objective,
     λ's start and the penalty are theirs. Raises ValueError or TypeError naming the argument and
     the rule it breaks.
+
+    >>> model, vae = zoo.load("softmax"), zoo.load("manifold-vae")
+    >>> starts = attacks.pairs.pair_starts(8, latents=20)
+    >>> found = attacks.overpowered(model, vae.decode, starts, epsilon=2.0, steps=100)
+    >>> found.found.any(), (found.distances[found.found] <= 2).all()
+    (tensor(True), tensor(True))
     """
     check_latents("starts", starts, "(N, 2, L)", 3)
     if starts.shape[1] != 2:

@@ -45,6 +45,9 @@ def pair_starts(count: int, latents: int, generator: torch.Generator | None = No
 
     The two of a pair are independent, as in the authors' code: they mostly begin as two classes,
     and are pulled together across the boundary.
+
+    >>> attacks.pairs.pair_starts(8, latents=20).shape
+    torch.Size([8, 2, 20])
     """
     check_count("count", count)
     check_count("latents", latents)
@@ -96,6 +99,10 @@ def between(
     latents: (N, 2, L). The first point is the first of the pair, the last the second; `points` is
     2 or more. How suddenly one answer turns into the other is how hard the boundary is (Jalal et
     al. 2017, §3.3). Raises ValueError or TypeError naming the argument and the rule it breaks.
+
+    >>> model, vae = zoo.load("softmax"), zoo.load("manifold-vae")
+    >>> attacks.pairs.between(model, vae.decode, torch.randn(8, 2, 20), points=5).shape
+    torch.Size([8, 5, 10])
     """
     check_latents("latents", latents, "(N, 2, L)", 3)
     check_count("points", points, 2)

@@ -59,6 +59,11 @@ def pgd(
     Later restarts run on the images not yet fooled alone. Raises ValueError or TypeError naming
     the argument and the rule it breaks; restarts without a random start are refused, as they
     would all be the same.
+
+    >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
+    >>> found = attacks.pgd(model, digits.images, digits.labels, epsilon=0.2, steps=10, restarts=2)
+    >>> found.success.all(), (found.images - digits.images).abs().max()
+    (tensor(True), tensor(0.2000))
     """
     check_at_least("epsilon", epsilon, 0)
     check_count("steps", steps)

@@ -60,6 +60,11 @@ def pointwise(
     in the paper. The first time around we ask for whole blocks and halve those that cannot be
     reset, which takes fewer queries to such an end. Raises ValueError or TypeError naming the
     argument and the rule it breaks.
+
+    >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
+    >>> found = attacks.pointwise(model, digits.images, digits.labels, restarts=1)
+    >>> evaluation.median_distance(digits.images, found, "l0") < 50
+    True
     """
     check_choice("norm", norm, ("l0", "l2"))
     check_count("restarts", restarts)

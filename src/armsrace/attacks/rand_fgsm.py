@@ -39,6 +39,11 @@ def rand_fgsm(
 
     Many codes take a whole epsilon for the gradient step and so leave the budget; the paper does
     not. Raises ValueError or TypeError naming the argument and the rule it breaks.
+
+    >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
+    >>> found = attacks.rand_fgsm(model, digits.images, digits.labels, epsilon=0.2)
+    >>> found.success.all(), (found.images - digits.images).abs().max()
+    (tensor(True), tensor(0.2000))
     """
     check_at_least("epsilon", epsilon, 0)
     alpha = epsilon / 2 if alpha is None else alpha

@@ -53,6 +53,11 @@ def smoothed_gradient(
     Raises ValueError or TypeError naming the argument and the rule it breaks. Sources: Schott et
     al. 2019 (coordinates); Uesato et al. 2018, Algorithm 1 (SPSA); Ilyas et al. 2018, Algorithm 1
     (NES).
+
+    >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
+    >>> blind = attacks.composition.smoothed_gradient(model, estimator="spsa")
+    >>> attacks.fgsm(blind, digits.images, digits.labels, epsilon=0.3).success.any(), blind.queries
+    (tensor(True), 1616)
     """
     check_choice("estimator", estimator, tuple(SPACINGS))
     check_count("samples", samples)

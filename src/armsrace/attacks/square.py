@@ -61,6 +61,11 @@ def square(
     fixed budget: queries are the cost that counts here. We leave the paper where squares may reach
     the last row and column, and where a misclassified image is returned as it is. Raises
     ValueError or TypeError naming the argument and the rule it breaks.
+
+    >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
+    >>> found = attacks.square(model, digits.images, digits.labels, epsilon=0.3, queries=100)
+    >>> found.queries.max() <= 100, found.gradients.sum()
+    (tensor(True), tensor(0))
     """
     check_at_least("epsilon", epsilon, 0)
     check_count("queries", queries, 3)

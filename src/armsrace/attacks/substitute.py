@@ -52,6 +52,15 @@ def substitute(
     what the model was asked in all; the model gives no gradient. To attack several batches with
     one substitute, call `train_substitute` and `transfer`. Raises ValueError or TypeError naming
     the argument and the rule it breaks.
+
+    >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
+    >>> build = lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    >>> step = functools.partial(attacks.fgsm, epsilon=0.3)
+    >>> found = attacks.substitute(
+    ...     model, digits.images, digits.labels, seeds=digits.images, build=build, attack=step
+    ... )
+    >>> found.queries.sum() == 8 * 2**6 + 8, found.gradients.sum()
+    (tensor(True), tensor(0))
     """
     with posed(model, images, labels, targets, bounds) as problem:
         trained = train_substitute(

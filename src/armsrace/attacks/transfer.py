@@ -36,6 +36,13 @@ def transfer(
     attacker nothing that its owner sees. The images are those that the attack on the source
     returned, also where the model is not fooled. Raises ValueError or TypeError naming the argument
     and the rule it breaks. Source: Szegedy et al. 2014, §4.2.
+
+    >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
+    >>> step = functools.partial(attacks.fgsm, epsilon=0.2)
+    >>> own = zoo.load("s3-cnn")
+    >>> found = attacks.transfer(model, digits.images, digits.labels, source=own, attack=step)
+    >>> found.queries[0], found.gradients[0]
+    (tensor(1), tensor(0))
     """
     aim = {} if targets is None else {"targets": targets}
     with posed(model, images, labels, targets, bounds) as problem:

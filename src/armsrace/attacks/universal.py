@@ -42,6 +42,11 @@ def universal(
     The arguments are those of `universal_perturbation`. As the perturbation belongs to the whole
     batch, so does each result. Raises ValueError or TypeError naming the argument and the rule it
     breaks.
+
+    >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
+    >>> found = attacks.universal(model, digits.images, digits.labels, epsilon=0.3)
+    >>> (found.images - digits.images).abs().max() <= 0.3
+    tensor(True)
     """
     _check(epsilon, norm, method, rate, passes, batch_size)
     with posed(model, images, labels, None, bounds) as problem:
@@ -87,6 +92,11 @@ def universal_perturbation(
 
     DeepFool takes L2 steps whatever `norm` is, as in the paper; its L∞ steps would fool fewer.
     Raises ValueError or TypeError naming the argument and the rule it breaks.
+
+    >>> from armsrace.attacks.universal import universal_perturbation
+    >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
+    >>> universal_perturbation(model, digits.images, digits.labels, epsilon=0.3).shape
+    torch.Size([1, 1, 28, 28])
     """
     _check(epsilon, norm, method, rate, passes, batch_size)
     with posed(model, images, labels, None, bounds) as problem:

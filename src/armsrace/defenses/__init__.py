@@ -1,14 +1,12 @@
 """Defenses: ways of training or wrapping a network so that attacks should fail."""
 
-from armsrace.defenses.adversarial_training import (
+from armsrace.defenses.adversarial_images import (
     ensemble_images,
     fgsm_images,
-    mixture,
     pgd_images,
     rand_fgsm_images,
-    trades,
-    warmed_up,
 )
+from armsrace.defenses.adversarial_training import mixture, trades, warmed_up
 from armsrace.defenses.deep_image_prior import DeepImagePrior
 from armsrace.defenses.detection import (
     Detected,

@@ -45,6 +45,10 @@ class DeepImagePrior(nn.Module):
     a hundred steps. What is returned hangs on no graph: attack it through
     `attacks.composition.straight_through`. Raises ValueError or TypeError naming the argument and
     the rule.
+
+    >>> prior = defenses.DeepImagePrior(steps=2, widths=(8, 8), skip=2)
+    >>> prior(torch.ones(1, 1, 28, 28)).shape
+    torch.Size([1, 1, 28, 28])
     """
 
     def __init__(

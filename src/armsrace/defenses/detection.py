@@ -25,6 +25,9 @@ def threshold_at(scores: Tensor, rate: float) -> float:
     [0, 1); a greater one never has a greater threshold. The threshold is one of the scores. Raises
     ValueError or TypeError where the scores are not floating, one-dimensional, finite and at least
     one, or the rate is not in [0, 1).
+
+    >>> defenses.threshold_at(torch.arange(100.0), rate=0.05)
+    94.0
     """
     _check_scores(scores)
     if not 0 <= rate < 1:
@@ -38,6 +41,9 @@ def detection_rate(scores: Tensor, threshold: float) -> float:
     """The share of scores (N,) above the threshold; of clean images, the false-positive rate.
 
     Raises ValueError or TypeError as `threshold_at` does.
+
+    >>> defenses.detection_rate(torch.arange(100.0), threshold=49)
+    0.5
     """
     _check_scores(scores)
     return (scores > threshold).float().mean().item()
@@ -49,6 +55,9 @@ def divergence(images: Tensor, others: Tensor) -> Tensor:
     images, others: (N, C, H, W) in [0, 1]. An image becomes a distribution over its pixels by
     division by their sum, after FLOOR was added to each, so that pixels and whole images at 0
     have a finite divergence with a finite gradient. Brightness alone therefore does not count.
+
+    >>> defenses.divergence(*torch.ones(2, 3, 1, 28, 28))
+    tensor([0., 0., 0.])
     """
     first, second = (_distribution(values) for values in (images, others))
     return (first * (first / second).log()).sum(dim=1)
@@ -58,6 +67,9 @@ class Divergence(nn.Module):
     """The score KL(image ‖ reconstruction) in nats: high where an autoencoder does not know it.
 
     autoencoder: images (N, C, H, W) to images of that shape, in [0, 1].
+
+    >>> defenses.Divergence(nn.Identity())(torch.ones(3, 1, 28, 28))
+    tensor([0., 0., 0.])
     """
 
     def __init__(self, autoencoder: nn.Module) -> None:
@@ -74,6 +86,9 @@ class Surprise(nn.Module):
 
     classifier: images to logits (N, K). second: images to log-confidences (N, K), which need not
     sum to 1 as confidences, as an RBF network's do not.
+
+    >>> defenses.Surprise(nn.Flatten(), nn.Flatten())(torch.tensor([[[[0.2, 0.9]]]]))
+    tensor([-0.9000])
     """
 
     def __init__(self, classifier: nn.Module, second: nn.Module) -> None:
@@ -96,15 +111,16 @@ class Detected(nn.Module):
     on this network looks for an image of the target that is not detected. Carlini and Wagner
     multiply instead, (score + 1) · max_k z_k, which needs positive logits. Raises ValueError where
     the scale is not above 0.
+
+    >>> model = defenses.Detected(nn.Flatten(), lambda x: x.amax(dim=(1, 2, 3)), threshold=0.5)
+    >>> model(torch.tensor([[[[0.2, 0.9]]]]))
+    tensor([[0.2000, 0.9000, 1.3000]])
     """
 
     def __init__(
-        self,
-        classifier: nn.Module,
-        score: Callable[[Tensor], Tensor],
-        threshold: float,
+        self, classifier: nn.Module, score: Callable[[Tensor], Tensor], threshold: float,
         scale: float = 1.0,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__()
         check_at_least("scale", scale, 1e-9)
         self.classifier, self.score = classifier, score

@@ -28,6 +28,9 @@ def softened(logits: Tensor, temperature: float) -> Tensor:
     """softmax(z / T): logits (N, K) to confidences (N, K), the more even the greater T.
 
     Raises ValueError unless temperature is finite and > 0. Papernot et al. 2016, eq. 2.
+
+    >>> defenses.softened(torch.tensor([[40.0, 0.0]]), temperature=40.0)
+    tensor([[0.7311, 0.2689]])
     """
     return (logits / _checked(temperature)).softmax(dim=1)
 
@@ -38,6 +41,10 @@ class Tempered(nn.Module):
     No prediction and no decision boundary changes. It starts in the network's mode. Around a
     distilled network it is what was trained, and the adaptive attack's view (Carlini and Wagner
     2016). Raises ValueError unless temperature is finite and > 0.
+
+    >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
+    >>> torch.equal(defenses.Tempered(model, 40.0)(digits.images), model(digits.images) / 40)
+    True
     """
 
     def __init__(self, model: Model, temperature: float) -> None:
@@ -54,6 +61,11 @@ def at_temperature(temperature: float) -> Objective:
     """The teacher's objective: cross-entropy of softmax(z / T) with the labels, in nats.
 
     Its gradient in the logits is 1 / T of the plain one. Raises ValueError as `softened` does.
+
+    >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
+    >>> objective = defenses.at_temperature(40.0)
+    >>> objective(model, digits.images, digits.labels).ndim
+    0
     """
     _checked(temperature)
 
@@ -71,6 +83,11 @@ def distilled_from(teacher: Callable[[torch.device], Teacher], temperature: floa
         temperature: T, the same for both.
 
     The labels are not looked at. Raises ValueError as `softened` does. Papernot et al. 2016, §IV-A.
+
+    >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
+    >>> objective = defenses.distilled_from(lambda device: model, temperature=40.0)
+    >>> objective(zoo.load("s3-cnn"), digits.images, digits.labels).ndim
+    0
     """
     _checked(temperature)
     taught_by = cache(teacher)

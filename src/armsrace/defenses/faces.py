@@ -15,7 +15,8 @@ from dataclasses import replace
 
 from torch.optim import Adam
 
-from armsrace.defenses.adversarial_training import mixture, pgd_images
+from armsrace.defenses.adversarial_images import pgd_images
+from armsrace.defenses.adversarial_training import mixture
 from armsrace.defenses.manifold import with_pairs
 from armsrace.models.vae import VariationalAutoencoder
 from armsrace.training.recipe import Recipe, always, one_cycle

@@ -63,6 +63,12 @@ def invert(
     Device and dtype follow the images. Raises ValueError or TypeError where images or starts break
     the contract, the decoder answers another shape or a constant, or every restart of an image
     diverges.
+
+    >>> vae, digits = zoo.load("manifold-vae"), datasets.load("mnist").take(4)
+    >>> search = defenses.LatentSearch(latents=20, restarts=2, steps=20)
+    >>> found = defenses.invert(vae.decode, digits.images, search)
+    >>> found.latents.shape, found.distances.shape
+    (torch.Size([4, 20]), torch.Size([4]))
     """
     check_images(images)
     wanted = differentiable and images.requires_grad and torch.is_grad_enabled()
@@ -93,6 +99,10 @@ class LatentProjection(nn.Module):
     `Purified(LatentProjection(…), classifier)` is Defense-GAN or invert-and-classify. What it
     returns hangs on no graph: an attack goes through `attacks.composition.straight_through`, or
     through `unrolled`, which asks for differentiable=True. Raises as `invert` does.
+
+    >>> vae, search = zoo.load("manifold-vae"), defenses.LatentSearch(latents=20, steps=10)
+    >>> defenses.LatentProjection(vae.decode, search)(torch.ones(2, 1, 28, 28)).shape
+    torch.Size([2, 1, 28, 28])
     """
 
     def __init__(

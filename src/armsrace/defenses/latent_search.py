@@ -48,6 +48,9 @@ class LatentSearch:
     after 80 % of the steps, spread=128**-0.5. Starts near 0 seldom get stuck, and steps then buy
     more than restarts do. Raises ValueError or TypeError naming the argument and the rule it
     breaks.
+
+    >>> defenses.LatentSearch(latents=20, restarts=4, steps=8).survivors()
+    [4, 3, 3, 2, 2, 1, 1, 1]
     """
 
     latents: int

@@ -22,6 +22,9 @@ class ReconstructionError(nn.Module):
 
     autoencoder: images (N, C, H, W) to images of that shape. p: > 0; MagNet has 1 and 2. Raises
     ValueError for another p.
+
+    >>> defenses.ReconstructionError(nn.Hardtanh(0.0, 0.5), p=2)(torch.ones(3, 1, 28, 28))
+    tensor([0.2500, 0.2500, 0.2500])
     """
 
     def __init__(self, autoencoder: nn.Module, p: float) -> None:
@@ -40,6 +43,10 @@ class JensenShannon(nn.Module):
     autoencoder: images (N, C, H, W) to images of that shape. classifier: images to logits (N, K),
     divided by `temperature` before the softmax, so that a sure network shows more than one class.
     Raises ValueError for a temperature that is not above 0.
+
+    >>> score = defenses.JensenShannon(nn.Identity(), zoo.load("softmax"), temperature=10.0)
+    >>> score(torch.ones(3, 1, 28, 28)).detach()
+    tensor([0., 0., 0.])
     """
 
     def __init__(self, autoencoder: nn.Module, classifier: nn.Module, temperature: float) -> None:
@@ -56,7 +63,12 @@ class JensenShannon(nn.Module):
 
 
 def jensen_shannon(first: Tensor, second: Tensor) -> Tensor:
-    """½ KL(p ‖ m) + ½ KL(q ‖ m) with m = (p + q) / 2, in nats, (N,), of log p and log q (N, K)."""
+    """½ KL(p ‖ m) + ½ KL(q ‖ m) with m = (p + q) / 2, in nats, (N,), of log p and log q (N, K).
+
+    >>> logs = torch.tensor([[0.5, 0.5]]).log()
+    >>> defenses.jensen_shannon(logs, logs)
+    tensor([0.])
+    """
     middle = torch.logaddexp(first, second) - torch.log(torch.tensor(2.0, dtype=first.dtype))
     halves = [(log.exp() * (log - middle)).sum(dim=1) / 2 for log in (first, second)]
     return sum(halves, torch.zeros_like(halves[0]))
@@ -72,6 +84,12 @@ class MagNet(Purified):
     `detected` too. The paper counts an adversarial image as handled where it is refused or read
     right, and a clean one only where it is let through and read right. Until `calibrate` has set
     the thresholds nothing is refused. Raises ValueError without a detector.
+
+    >>> autoencoder, held = zoo.load("magnet-1"), datasets.load("mnist").take(50).images
+    >>> detectors = [defenses.ReconstructionError(autoencoder, p=1)]
+    >>> magnet = defenses.MagNet(zoo.load("softmax"), autoencoder, detectors)
+    >>> int(magnet.calibrate(held, rate=0.1).detected(held).sum())
+    5
     """
 
     thresholds: Tensor

@@ -20,7 +20,12 @@ from armsrace.training.recipe import Objective
 
 
 def divergence_apart(model: Model, pairs: Tensor) -> Tensor:
-    """KL(C(first) ‖ C(second)) in nats (N,), of pairs of images (N, 2, C, H, W)."""
+    """KL(C(first) ‖ C(second)) in nats (N,), of pairs of images (N, 2, C, H, W).
+
+    >>> model, pairs = zoo.load("softmax"), torch.rand(3, 2, 1, 28, 28)
+    >>> defenses.divergence_apart(model, pairs).shape
+    torch.Size([3])
+    """
     logs = model(pairs.flatten(0, 1)).log_softmax(dim=1).unflatten(0, (-1, 2))
     first, second = logs.unbind(dim=1)
     return (first.exp() * (first - second)).sum(dim=1)
@@ -50,6 +55,11 @@ def with_pairs(
     KL(first ‖ second), not the cross-entropy: that also rewards certainty of the first. Raises
     ValueError or TypeError naming the argument and the rule it breaks, and CheckpointError where
     the decoder has no weights yet.
+
+    >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
+    >>> objective = defenses.with_pairs(defenses.at_temperature(1.0), epsilon=2.0, steps=5, every=1)
+    >>> objective(model, digits.images, digits.labels).ndim
+    0
     """
     for name, value in (("pairs", pairs), ("steps", steps), ("every", every)):
         check_count(name, value)
@@ -79,6 +89,10 @@ def from_weights(name: str) -> Callable[[nn.Module], nn.Module]:
 
     The paper retrains a classifier that it has (§3.3). Raises as `zoo.load` does, and RuntimeError
     where the architecture is another.
+
+    >>> network = zoo.load("softmax")
+    >>> defenses.manifold.from_weights("softmax")(network) is network
+    True
     """
 
     def begin(network: nn.Module) -> nn.Module:

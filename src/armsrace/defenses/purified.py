@@ -13,6 +13,11 @@ class Purified(nn.Module):
     Raises ValueError where the purifier answers another shape. An attack through a purifier whose
     gradient is wrong, missing or random wraps that part alone, as in
     `Purified(straight_through(purifier), classifier)`.
+
+    >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
+    >>> model = defenses.Purified(nn.Hardtanh(0.2, 0.8), model)
+    >>> model(digits.images).shape
+    torch.Size([8, 10])
     """
 
     def __init__(self, purifier: nn.Module, classifier: nn.Module) -> None:

@@ -7,17 +7,16 @@ from functools import partial
 
 from torch.optim import Adam
 
-from armsrace.defenses.adversarial_training import (
+from armsrace.defenses.adversarial_images import (
     ensemble_images,
     fgsm_images,
-    mixture,
     pgd_images,
     rand_fgsm_images,
-    trades,
-    warmed_up,
 )
+from armsrace.defenses.adversarial_training import mixture, trades, warmed_up
 from armsrace.defenses.distillation import RECIPES as DISTILLATION
 from armsrace.defenses.manifold import from_weights, with_pairs
+from armsrace.defenses.reconstructions import reconstructed
 from armsrace.training.recipe import Objective, Recipe, always, in_bfloat16, one_cycle
 from armsrace.training.recipes import RECIPES as CLEAN
 
@@ -76,6 +75,11 @@ RECIPES: dict[str, Recipe] = DISTILLATION | {
         "50 steps",
     ),
     "manifold-pgd": _retrained(_NEAR, ""),
+    "defense-gan-a-rec": replace(
+        CLEAN["defense-gan-a"], epochs=16, sample=partial(reconstructed, 6_000),
+        settings=f"{CLEAN['defense-gan-a'].settings}; the generator's reconstructions of the first "
+        "6,000 training images in place of these, four restarts of 60 steps",
+    ),
     "carlini-wagner-trades": _attacked(
         "carlini-wagner", in_bfloat16(trades(EPSILON, steps=10)),
         "TRADES, beta 1, PGD of 10 steps, epsilon 0.3; bfloat16",

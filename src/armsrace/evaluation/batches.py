@@ -39,6 +39,13 @@ def attack_in_batches(
     Random attacks tie their numbers to the image, so the cut into batches does not matter as long
     as each batch starts from the same seed: by default, or for another seed through `seeded`.
     Raises ValueError for a batch size below 1, no device, or not one target an image.
+
+    >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
+    >>> attack = functools.partial(attacks.fgsm, epsilon=0.2)
+    >>> options = {"batch_size": 5}
+    >>> found = evaluation.attack_in_batches(attack, model, digits.images, digits.labels, **options)
+    >>> len(found)
+    8
     """
     check_at_least("batch_size", batch_size, 1)
     if targets is not None and len(targets) != len(images):
@@ -66,7 +73,14 @@ def attack_in_batches(
 
 
 def seeded(attack: Callable[..., AttackResult], seed: int) -> Callable[..., AttackResult]:
-    """The same attack with a new generator of this seed at each call."""
+    """The same attack with a new generator of this seed at each call.
+
+    >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
+    >>> attack = evaluation.seeded(functools.partial(attacks.rand_fgsm, epsilon=0.2), seed=1)
+    >>> first, again = (attack(model, digits.images, digits.labels).images for _ in range(2))
+    >>> torch.equal(first, again)
+    True
+    """
 
     def run(*arguments: Any, **settings: Any) -> AttackResult:
         return attack(*arguments, generator=torch.Generator().manual_seed(seed), **settings)

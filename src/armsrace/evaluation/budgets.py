@@ -39,6 +39,14 @@ def smallest_epsilon(
     is needed. Bisection takes success at one budget to mean success at all larger ones; for an
     attack that can overshoot, such as FGSM, it finds a budget that succeeds but perhaps not the
     first. Raises ValueError or TypeError naming the argument and the rule it breaks.
+
+    >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
+    >>> budgets = [0.05, 0.1, 0.2]
+    >>> found = evaluation.smallest_epsilon(
+    ...     attacks.bim, model, digits.images, digits.labels, budgets
+    ... )
+    >>> found.success.all()
+    tensor(True)
     """
     _check_ascending(epsilons)
     with posed(model, images, labels, targets, bounds) as problem:

@@ -79,6 +79,10 @@ def masking_report(
         generator: for the square attack; a new one seeded 0 by default.
 
     Raises ValueError or TypeError naming the argument and the rule it breaks.
+
+    >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(20)
+    >>> evaluation.masking_report(model, digits.images, digits.labels, epsilon=0.2).suspicious
+    False
     """
     check_at_least("epsilon", epsilon, 1e-6)
     check_count("queries", queries, 3)

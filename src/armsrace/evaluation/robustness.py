@@ -35,6 +35,10 @@ def accuracy(model: Model, images: Tensor, labels: Tensor, batch_size: int = 100
 
     The model is asked as it is: put an nn.Module in evaluation mode first. Raises ValueError where
     the images, the labels or the model break the contract.
+
+    >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(100)
+    >>> evaluation.accuracy(model, digits.images, digits.labels) > 0.8
+    True
     """
     return _correct(model, images, labels, batch_size).float().mean().item()
 
@@ -57,6 +61,12 @@ def robustness_curve(
     over, so that a curve that rises shows an attack that fails (see `masking_report`). Every image
     counts, those misclassified from the start too: an attack cannot make them right again, since
     the clean image is within any budget. Raises ValueError for a negative epsilon.
+
+    >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(20)
+    >>> known = (digits.images, digits.labels)
+    >>> curve = evaluation.robustness_curve(model, attacks.fgsm, *known, [0.0, 0.2])
+    >>> curve.accuracies[0] > curve.accuracies[1]
+    True
     """
     for epsilon in epsilons:
         check_at_least("epsilon", epsilon, 0)
@@ -76,7 +86,13 @@ def robustness_curve(
 
 
 def perturbation_sizes(images: Tensor, result: AttackResult, norm: Norm) -> Tensor:
-    """How far each image (N, C, H, W) moved, (N,) in pixel units of the norm; ∞ where it failed."""
+    """How far each image (N, C, H, W) moved, (N,) in pixel units of the norm; ∞ where it failed.
+
+    >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
+    >>> found = attacks.deepfool(model, digits.images, digits.labels)
+    >>> evaluation.perturbation_sizes(digits.images, found, "l2").shape
+    torch.Size([8])
+    """
     sizes = distances(result.images - images, norm)
     return torch.where(result.success, sizes, torch.inf)
 
@@ -85,6 +101,11 @@ def median_distance(images: Tensor, result: AttackResult, norm: Norm) -> float:
     """The median of `perturbation_sizes`: infinite once half the images or more withstood.
 
     For an even count the mean of the two middle sizes, as numpy's.
+
+    >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
+    >>> found = attacks.deepfool(model, digits.images, digits.labels)
+    >>> 0 < evaluation.median_distance(digits.images, found, "l2") < 1.5
+    True
     """
     ordered = perturbation_sizes(images, result, norm).sort().values
     low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
@@ -95,6 +116,10 @@ def accuracy_at(sizes: Tensor, epsilons: Sequence[float]) -> RobustnessCurve:
     """The curve that a minimal-norm attack draws: the fraction of sizes (N,) beyond each epsilon.
 
     An image misclassified from the start has size 0 and counts as wrong at every epsilon, 0 too.
+
+    >>> sizes = torch.tensor([0.0, 0.2, 0.2, torch.inf])
+    >>> evaluation.accuracy_at(sizes, [0.0, 0.1, 0.3]).accuracies
+    (0.75, 0.75, 0.25)
     """
     values = tuple((sizes > epsilon).float().mean().item() for epsilon in epsilons)
     return RobustnessCurve(tuple(epsilons), values, len(sizes))

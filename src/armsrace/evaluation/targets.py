@@ -36,6 +36,10 @@ def all_targets(images: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, T
     From images (N, C, H, W), labels (N,) and the number K of classes to images (N(K−1), C, H, W),
     labels and targets (N(K−1),): the first K − 1 rows are the first image's, its targets ascending.
     Raises ValueError or TypeError naming the argument and the rule it breaks.
+
+    >>> images, labels = torch.zeros(2, 1, 28, 28), torch.tensor([3, 7])
+    >>> evaluation.all_targets(images, labels, classes=10)[2][:9]
+    tensor([0, 1, 2, 4, 5, 6, 7, 8, 9])
     """
     check_images(images)
     check_labels(labels, len(images))
@@ -60,6 +64,10 @@ def best_average_worst(sizes: Tensor, classes: int) -> TargetCases:
     them, here, has the same expectation and less noise. Distances are averaged over successes
     alone, as in the paper, so that a failing attack can look near: read both numbers. Raises
     ValueError where the distances are not K − 1 an image.
+
+    >>> sizes = torch.tensor([1.0, 2.0, 3.0, torch.inf])
+    >>> evaluation.best_average_worst(sizes, classes=3).best
+    Case(distance=2.0, success=1.0)
     """
     check_count("classes", classes, 2)
     if sizes.ndim != 1 or len(sizes) == 0 or len(sizes) % (classes - 1):
