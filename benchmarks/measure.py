@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from breaks import BREAKS
+from manifold import MANIFOLD
 from rich.console import Console
 
 from armsrace import attacks, datasets, evaluation, ledger, zoo
@@ -83,6 +84,7 @@ MEASURES: dict[str, Callable[[int], None]] = {
     "madry": partial(madry_table_one, TABLE_ONE),
     "madry-restarts": partial(madry_table_one, RESTARTED),
     **BREAKS,
+    **MANIFOLD,
 }
 
 
