@@ -10,11 +10,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from armsrace.publishing.commands import doctor
+
 if TYPE_CHECKING:
     from armsrace.models import zoo
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 console = Console()
+app.command()(doctor)
 
 
 @app.command()

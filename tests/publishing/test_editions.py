@@ -11,7 +11,7 @@ import pytest
 from nbformat import NotebookNode
 from pybtex.database import parse_file
 
-from armsrace.publishing.editions import instructor, is_solution, student
+from armsrace.publishing.editions import FOLDING, instructor, is_solution, student
 from armsrace.publishing.launch import launchable
 from armsrace.publishing.layout import Notebook, notebooks
 from armsrace.resources import CLONE
@@ -99,9 +99,9 @@ def test_instructors_get_all_of_it_unfolded(whole: NotebookNode) -> None:
     solved = [name for name in checked(edition) if name.endswith("_solution")]
     assert len(solved) == len(EXERCISE.findall(text(whole)))
     for cell in filter(is_solution, edition.cells):
-        assert "hide-input" not in cell.metadata.tags
+        assert FOLDING.isdisjoint(cell.metadata.tags)
         assert "jupyter" not in cell.metadata
-    assert any("hide-input" in cell.metadata.tags for cell in filter(is_solution, whole.cells))
+    assert all(FOLDING & {*cell.metadata.tags} for cell in filter(is_solution, whole.cells))
 
 
 def test_checks_need_no_network(whole: NotebookNode, monkeypatch, capsys) -> None:

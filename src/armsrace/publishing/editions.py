@@ -8,6 +8,7 @@ from collections.abc import Callable
 from nbformat import NotebookNode
 
 SOLUTION = "Show a solution"
+FOLDING = {"hide-input", "hide-cell"}
 
 
 def is_solution(cell: NotebookNode) -> bool:
@@ -27,7 +28,7 @@ def instructor(notebook: NotebookNode) -> NotebookNode:
     edition = copy.deepcopy(notebook)
     for cell in filter(is_solution, edition.cells):
         cell.metadata.pop("jupyter", None)
-        cell.metadata.tags = [tag for tag in cell.metadata.tags if tag != "hide-input"]
+        cell.metadata.tags = [tag for tag in cell.metadata.tags if tag not in FOLDING]
     return edition
 
 

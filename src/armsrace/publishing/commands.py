@@ -1,0 +1,34 @@
+"""Commands of `armsrace` for those who teach."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import typer
+from rich.console import Console
+
+COLOURS = {"ok": "green", "warning": "yellow", "missing": "red"}
+
+
+def doctor() -> None:
+    """Say what this computer lacks for the course; fails only where a chapter could not run."""
+    from armsrace import datasets
+    from armsrace.publishing import machine, supplies
+
+    files = datasets.status()
+    checks = (
+        machine.python, machine.memory, machine.disk, machine.threads,
+        partial(supplies.data, "mnist", files), partial(supplies.data, "cifar10", files),
+        partial(supplies.digits, files),
+        supplies.weights, supplies.notebooks, supplies.kernel, supplies.browser, supplies.network,
+        machine.speed,
+    )  # fmt: skip
+    console, failed = Console(), False
+    for check in checks:
+        found = check()
+        failed = failed or found.state == "missing"
+        console.print(f"{found.state:8}", style=COLOURS[found.state], end="")
+        line = f"{found.check:17}{found.detail}" + (f". Do: {found.remedy}" if found.remedy else "")
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if failed:
+        raise typer.Exit(1)
