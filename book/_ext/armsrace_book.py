@@ -57,11 +57,12 @@ def record_of(app: Sphinx, docname: str) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
-def use_packed_scripts(app: Sphinx, config: Any) -> None:
-    """Take MathJax from the build folder where `armsrace build` put it, else from its CDN."""
-    packed = Path(app.srcdir) / "_build" / "static"
-    if (packed / MATHJAX).is_file():
-        config.html_static_path.append(str(packed))
+def use_built_files(app: Sphinx, config: Any) -> None:
+    """Offer what `armsrace build` made; MathJax is from its CDN where it could not be packed."""
+    built = Path(app.srcdir) / "_build" / "static"
+    if built.is_dir():
+        config.html_static_path.append(str(built))
+    if (built / MATHJAX).is_file():
         config.mathjax_path = MATHJAX
 
 
@@ -123,7 +124,7 @@ def offer_notebooks(app: Sphinx, error: Exception | None) -> None:
 def setup(app: Sphinx) -> dict[str, bool | str]:
     """Connect to Sphinx."""
     app.add_config_value("armsrace_profile", "reader", "env", str)
-    app.connect("config-inited", use_packed_scripts)
+    app.connect("config-inited", use_built_files)
     app.connect("env-get-outdated", outdated)
     app.connect("html-page-context", add_strip)
     app.connect("html-page-context", drop_thebe, priority=900)

@@ -1,8 +1,9 @@
-"""The command `armsrace`: train, data, build, serve, ledger."""
+"""The command `armsrace`: train, data, build, serve, playground, ledger."""
 
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from armsrace.publishing.commands import doctor
+from armsrace.publishing.commands import doctor, slides
 
 if TYPE_CHECKING:
     from armsrace.models import zoo
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 console = Console()
 app.command()(doctor)
+app.command()(slides)
 
 
 @app.command()
@@ -112,6 +114,19 @@ def serve(
     except OSError as error:
         console.print(str(error), style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
+
+
+@app.command()
+def playground(
+    folder: Annotated[Path | None, typer.Argument(help="Into the next build by default.")] = None,
+) -> None:
+    """Export the networks and digits that the playground computes with."""
+    from armsrace.publishing.layout import Layout
+    from armsrace.publishing.playground import export
+
+    manifest = export(folder or Layout().playground)
+    for path in sorted(manifest.parent.iterdir()):
+        console.print(f"{path}: {path.stat().st_size:,} bytes", highlight=False, soft_wrap=True)
 
 
 ledger = typer.Typer(no_args_is_help=True, help="Numbers of the papers beside ours.")

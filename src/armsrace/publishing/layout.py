@@ -58,9 +58,24 @@ class Layout:
         return self.build / "records" / self.profile
 
     @property
+    def static(self) -> Path:
+        """What goes into the site's `_static` and is made at build."""
+        return self.build / "static"
+
+    @property
+    def playground(self) -> Path:
+        """Networks and digits for the playground, beside its page."""
+        return self.static / "playground"
+
+    @property
     def launch(self) -> Path:
         """Notebooks without outputs, for Colab, Binder and JupyterHub."""
         return self.build / "launch"
+
+    @property
+    def slides(self) -> Path:
+        """Slides of the executed chapters, and what shows their formulas."""
+        return self.build / "slides" / self.profile
 
     @property
     def output(self) -> Path:

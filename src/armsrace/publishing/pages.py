@@ -80,7 +80,7 @@ def _state(layout: Layout, config: Path) -> str:
     """The hash of all that the pages are made of."""
     folders = [layout.root / name for name in SOURCES]
     own = [layout.root / name for name in ("_toc.yml", "requirements.lock")]
-    built = [config, *layout.records.glob("*.json"), *files_under(layout.build / "static")]
+    built = [config, *layout.records.glob("*.json"), *files_under(layout.static)]
     sources = [path for path in files_under(*folders) if "__pycache__" not in path.parts]
     return digest_files([*sources, *own, *built], layout.root)
 

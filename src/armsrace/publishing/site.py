@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from armsrace.publishing import launch, vendor
+from armsrace.publishing import launch, playground, vendor
 from armsrace.publishing.layout import Layout, Notebook, notebooks
 from armsrace.publishing.measured import collect
 from armsrace.publishing.notebooks import execute_chapters, has_outputs
@@ -48,6 +48,7 @@ def build(
     measured = collect([page.name for page in ran], layout)
     execute_chapters(pages[end:], layout, force=force, depends=[measured], console=console)
     launch.write_all(pages, layout)
+    playground.export(layout.playground)
     _vendor(layout, offline, console)
     absent = [page.label for page in chapters if page not in ran]
     rendered = render(layout, absent, console)
@@ -95,7 +96,7 @@ def _choose(chapters: Sequence[Notebook], number: int | None) -> list[Notebook]:
 
 
 def _vendor(layout: Layout, offline: bool, console: Console) -> None:
-    if vendor.mathjax(layout.build / "static"):
+    if vendor.mathjax(layout.static):
         return
     if offline:
         raise BookError("--offline needs npm and the network once, to fetch MathJax")

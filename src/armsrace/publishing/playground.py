@@ -1,0 +1,137 @@
+"""What the playground computes with in a browser: networks of the zoo in float32, and digits."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from armsrace.datasets import embedded
+from armsrace.models import zoo
+from armsrace.models.layers import parameters
+from armsrace.resources import replacing
+
+NETWORKS = ("s3-cnn", "manifold-robust", "magnet-1")
+SIDE = 28
+PER_CLASS = 10
+Layer = dict[str, Any]
+
+
+def export(folder: Path) -> Path:
+    """Write `weights.bin`, `digits.bin` and `manifest.json` into a folder; return the manifest.
+
+    weights.bin: float32, little-endian, the tensors of all networks one after another, as PyTorch
+    lays them out; rounded to float16 they would turn the sign of many a gradient.
+    digits.bin: uint8, (100, 28, 28), the first ten of each class among the embedded digits, which
+    no network of the zoo was trained on. The manifest names each network's layers, where their
+    numbers begin, and what its card says.
+
+    Raises CheckpointError where weights are missing or damaged, DatasetNotFound or DatasetCorrupt
+    where the embedded digits are, and TypeError for a layer that the browser does not know.
+    """
+    numbers: list[Tensor] = []
+    networks = {name: _network(name, numbers) for name in NETWORKS}
+    weights = torch.cat(numbers).numpy().astype("<f4").tobytes()
+    images, labels = _digits()
+    files = {"weights.bin": weights, "digits.bin": images.tobytes()}
+    manifest = {
+        "files": {
+            name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+            for name, content in files.items()
+        },
+        "labels": labels.tolist(),
+        "networks": networks,
+    }
+    files["manifest.json"] = json.dumps(manifest, ensure_ascii=False, indent=1).encode()
+    for name, content in files.items():
+        with replacing(folder / name) as temporary:
+            temporary.write_bytes(content)
+    return folder / "manifest.json"
+
+
+def _network(name: str, numbers: list[Tensor]) -> dict[str, Any]:
+    """The network as the manifest has it; its weights are added to `numbers`."""
+    card, model = zoo.card(name), zoo.load(name)
+    return {
+        "about": zoo.entry(name).about,
+        "parameters": parameters(model),
+        "test_accuracy": card.test_accuracy,
+        "test_error": card.test_error,
+        "test_images": card.test_images,
+        "data": card.data,
+        "checkpoint_sha256": card.sha256,
+        "layers": layers(model, numbers),
+    }
+
+
+def layers(model: nn.Module, numbers: list[Tensor], side: int = SIDE) -> list[Layer]:
+    """A sequential network's layers in the browser's terms; weights are added to `numbers`.
+
+    side: height and width of the images. A dense layer on features (C, H, W) is a convolution with
+    a kernel as large as they are. Raises TypeError for what the browser does not know.
+    """
+    if not isinstance(model, nn.Sequential):
+        raise TypeError(f"the playground's networks must be nn.Sequential, got {type(model)}")
+    found: list[Layer] = []
+    for part in model.children():
+        if isinstance(part, nn.Conv2d):
+            _check(part, part.kernel_size[0] == part.kernel_size[1], "a square kernel")
+            _check(part, part.groups == 1 and part.dilation == (1, 1), "no groups, no dilation")
+            kernel, stride, padding = part.kernel_size[0], part.stride[0], int(part.padding[0])
+            found.append(_convolution(part, numbers, side, kernel, stride, padding))
+            side = (side + 2 * padding - kernel) // stride + 1
+        elif isinstance(part, nn.Linear):
+            found.append(_convolution(part, numbers, side, side, 1, 0))
+            side = 1
+        elif isinstance(part, nn.AvgPool2d):
+            _check(part, part.kernel_size == part.stride, "a stride as wide as its window")
+            size = cast(int, part.kernel_size)
+            found.append({"kind": "average", "side": side, "size": size})
+            side //= size
+        elif isinstance(part, nn.Upsample):
+            _check(part, part.mode == "nearest", "the mode nearest")
+            size = int(cast(float, part.scale_factor))
+            found.append({"kind": "repeat", "side": side, "size": size})
+            side *= size
+        elif isinstance(part, nn.ReLU | nn.Sigmoid):
+            found.append({"kind": type(part).__name__.lower(), "side": side})
+        elif not isinstance(part, nn.Flatten):
+            raise TypeError(f"the playground has no layer {type(part).__name__}")
+    return found
+
+
+def _check(part: nn.Module, holds: bool, rule: str) -> None:
+    if not holds:
+        raise TypeError(f"the playground's {type(part).__name__} must have {rule}, got {part}")
+
+
+def _convolution(
+    part: nn.Conv2d | nn.Linear,
+    numbers: list[Tensor],
+    side: int,
+    kernel: int,
+    stride: int,
+    padding: int,
+) -> Layer:
+    """Its sizes, and where in `numbers` its weights (outputs, inputs, kernel, kernel) begin."""
+    weight = part.weight.detach()
+    outputs, inputs = len(weight), weight[0].numel() // kernel**2
+    bias = torch.zeros(outputs) if part.bias is None else part.bias.detach()
+    begin = sum(len(known) for known in numbers)
+    numbers += [weight.contiguous().flatten(), bias]
+    return {
+        "kind": "convolution", "side": side, "inputs": inputs, "outputs": outputs,
+        "kernel": kernel, "stride": stride, "padding": padding, "begin": begin,
+    }  # fmt: skip
+
+
+def _digits() -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """The first ten of each class (100, 28, 28), in ten sets from 0 to 9, and their classes."""
+    images, labels = embedded.digits()
+    rows = np.stack([np.flatnonzero(labels == digit)[:PER_CLASS] for digit in range(10)], axis=1)
+    return images[rows.ravel()], labels[rows.ravel()]
