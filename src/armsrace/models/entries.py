@@ -97,6 +97,11 @@ ENTRIES: dict[str, Entry] = {
         )
         for letter in "ABCDEF"
     },
+    "defense-gan-a-rec": Entry(
+        partial(classifiers.defense_gan, "A"),
+        "Defense-GAN's classifier A, trained on the generator's reconstructions",
+        storage=_BYTES,
+    ),
     **{
         f"{role}-{temperature}": Entry(
             classifiers.carlini_wagner,
