@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from breaks import BREAKS
+from defense_gan import DEFENSE_GAN
 from manifold import MANIFOLD
 from rich.console import Console
 
@@ -84,6 +85,7 @@ MEASURES: dict[str, Callable[[int], None]] = {
     "madry": partial(madry_table_one, TABLE_ONE),
     "madry-restarts": partial(madry_table_one, RESTARTED),
     **BREAKS,
+    **DEFENSE_GAN,
     **MANIFOLD,
 }
 

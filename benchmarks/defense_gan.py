@@ -1,0 +1,64 @@
+"""Chapter 14's defense and its breaks on more digits than a page has time for, as the page runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from armsrace import attacks, datasets, defenses, evaluation, ledger, zoo
+from armsrace.attacks.composition import straight_through
+from armsrace.models.gan import LATENTS
+from armsrace.models.layers import predict
+
+BATCH = 50
+REACH = (0.005 * 784) ** 0.5
+SEARCH = partial(defenses.LatentSearch, LATENTS, halving=3.0, precision=torch.bfloat16)
+
+
+def _measure(name: str, value: float, digits: int, changes: Tensor) -> None:
+    length, error = changes.flatten(1).norm(dim=1).mean(), changes.square().mean()
+    note = f"mean ‖δ‖₂ {length:.2f}, mean squared error {error:.4f} a pixel"
+    ledger.measure(name, value, n=digits, note=note)
+
+
+def breaks(digits: int) -> None:
+    """FGSM on the classifier, BPDA, the search on the range and a part of its way."""
+    model, generator = zoo.load("defense-gan-a"), zoo.load("defense-gan")
+    data = datasets.load("mnist", "test")
+    images, labels = data.images[:digits], data.labels[:digits]
+    full, short, start = (
+        defenses.LatentProjection(generator, SEARCH(restarts=restarts, steps=steps))
+        for restarts, steps in ((10, 200), (1, 25), (4, 60))
+    )
+
+    def report(name: str, changed: Tensor) -> None:
+        purified = torch.cat([full(part) for part in changed.split(BATCH)])
+        right = predict(model, purified).argmax(dim=1) == labels
+        _measure(name, 100 * right.double().mean().item(), digits, changed - images)
+
+    batched = partial(evaluation.attack_in_batches, labels=labels, batch_size=BATCH)
+    step = partial(attacks.fgsm, epsilon=0.3)
+    report("gan-fgsm-a-gan", batched(step, model, images).images)
+    along = partial(
+        attacks.on_manifold, decoder=generator,
+        encoder=lambda part: start.invert(part).latents,
+        steps=80, step_size=0.1, confidence=1.0,
+    )  # fmt: skip
+    found = batched(along, model, images)
+    report("gan-break-range", found.images)
+    way = found.images - images
+    length = way.flatten(1).norm(dim=1)
+    _measure("gan-break-range-l2", length[found.success].mean().item(), digits, way)
+    share = (REACH / length).clamp(max=1)[:, None, None, None]
+    report("gan-break-part", images + share * way)
+    ascend = partial(
+        attacks.pgd, epsilon=REACH, steps=25, step_size=REACH / 10, norm="l2", random_start=False
+    )
+    pretended = nn.Sequential(straight_through(short), model)
+    report("gan-break-bpda", batched(ascend, pretended, images).images)
+
+
+DEFENSE_GAN: dict[str, Callable[[int], None]] = {"defense-gan": breaks}
