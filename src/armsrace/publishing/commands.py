@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -31,4 +32,19 @@ def doctor() -> None:
         line = f"{found.check:17}{found.detail}" + (f". Do: {found.remedy}" if found.remedy else "")
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if failed:
+        raise typer.Exit(1)
+
+
+def slides(
+    profile: Annotated[str, typer.Option(help="reader, paper or smoke.")] = "reader",
+) -> None:
+    """Make slides of the chapters that were executed, from their cells tagged `slide`."""
+    from armsrace.publishing.layout import Layout, notebooks
+    from armsrace.publishing.slides import write_all
+
+    decks = write_all(notebooks(), Layout(profile))
+    for path in decks:
+        typer.echo(path)
+    if not decks:
+        typer.echo(f"no slides: run `armsrace build --profile {profile}` first", err=True)
         raise typer.Exit(1)

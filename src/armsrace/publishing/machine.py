@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import os
 import platform
@@ -40,7 +39,8 @@ def memory() -> Finding:
     """Whether a chapter has room beside all that runs already."""
     if importlib.util.find_spec("psutil") is None:
         return Finding("memory", "warning", "cannot be told", "pip install psutil")
-    psutil = importlib.import_module("psutil")
+    import psutil
+
     free = psutil.virtual_memory().available / GIGABYTE
     return _room("memory", free, MEMORY_GIGABYTES, "close other programs and notebooks")
 

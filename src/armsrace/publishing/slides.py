@@ -1,0 +1,86 @@
+"""Slides of a chapter, from the cells tagged `slide`: one page of HTML that needs no network."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jupytext
+import nbformat
+from jinja2 import Environment
+from nbformat import NotebookNode
+from pybtex.database import BibliographyData, parse_file
+
+from armsrace.publishing import vendor
+from armsrace.publishing.grafting import graft
+from armsrace.publishing.launch import plain
+from armsrace.publishing.layout import Layout, Notebook
+from armsrace.publishing.rendering import code, inline, markdown
+from armsrace.resources import replacing
+
+TAG = "slide"
+HEADING = re.compile(r"^#{1,4} +(.+)$", re.MULTILINE)
+TEMPLATE = Path(__file__).with_name("deck.html")
+MATHJAX = f"vendor/{Path(vendor.MEMBER).name}"
+CDN = f"https://cdn.jsdelivr.net/npm/{vendor.PACKAGE}/es5/{Path(vendor.MEMBER).name}"
+
+
+@dataclass(frozen=True)
+class Slide:
+    """A heading and what stands below it, both HTML."""
+
+    heading: str
+    body: str
+
+
+def write_all(pages: Sequence[Notebook], layout: Layout) -> list[Path]:
+    """Write the deck of each executed chapter that has slides; return the files.
+
+    MathJax is put beside them by npm; without npm they load it from a public CDN.
+    """
+    references = parse_file(str(layout.root / "book" / "references.bib"))
+    mathjax = MATHJAX if vendor.mathjax(layout.slides) else CDN
+    decks = []
+    for page in pages:
+        executed = layout.notebooks / f"{page.name}.ipynb"
+        if not page.is_chapter or not executed.is_file():
+            continue
+        fresh = jupytext.read(page.path)
+        found = slides(graft(fresh, nbformat.read(executed, 4), injected=False), references)
+        if len(found) > 1:
+            with replacing(layout.slides / f"{page.name}.html") as temporary:
+                temporary.write_text(deck(found, mathjax), encoding="utf-8")
+            decks.append(layout.slides / f"{page.name}.html")
+    return decks
+
+
+def slides(notebook: NotebookNode, references: BibliographyData) -> list[Slide]:
+    """The chapter's title and first paragraph, then a slide for each tagged cell.
+
+    A slide's heading is the section's. Tagged prose is shown as it is; of tagged code its outputs
+    with their caption, and the code itself where it puts nothing out.
+    """
+    title, _, opening = plain(notebook.cells[0].source, references).partition("\n\n")
+    found = [Slide(inline(title.lstrip("# ")), markdown(opening.split("\n\n")[0]))]
+    heading = inline(HEADING.findall(f"{title}\n\n{opening}")[-1])
+    for cell in notebook.cells[1:]:
+        prose = plain(cell.source, references) if cell.cell_type == "markdown" else ""
+        if own := HEADING.findall(prose):
+            heading = inline(own[-1])
+        if _tagged(cell):
+            body = markdown(HEADING.sub("", prose)) if prose else "".join(code(cell))
+            found.append(Slide(heading, body))
+    return found
+
+
+def deck(found: Iterable[Slide], mathjax: str) -> str:
+    """The page: sections that snap into view, moved by scrolling, keys, or touch."""
+    template = Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
+    return template.render(slides=list(found), mathjax=mathjax)
+
+
+def _tagged(cell: NotebookNode) -> bool:
+    kind = cell.metadata.get("slideshow", {}).get("slide_type")
+    return TAG in cell.metadata.get("tags", ()) or kind in ("slide", "subslide")

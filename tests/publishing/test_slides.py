@@ -1,0 +1,101 @@
+"""Slides of a small executed chapter."""
+
+from __future__ import annotations
+
+import base64
+import re
+from pathlib import Path
+
+import pytest
+from small_book import chapter, execute
+
+from armsrace.publishing import slides, vendor
+from armsrace.publishing.layout import Layout, notebooks
+from armsrace.resources import CLONE
+
+PIXEL = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADU"
+    "lEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+FIGURE = f'''---
+tags: [slide]
+mystnb:
+  image:
+    alt: a "dot"
+  figure:
+    caption: One dot, $x = 1$.
+---
+import base64
+from IPython.display import Image
+Image(base64.b64decode("{PIXEL}"))'''
+CELLS = (
+    ":tags: [slide]\n\nprint('<shown>')",
+    "print('never shown')",
+    FIGURE,
+    ":tags: [slide]\n\ndef ten_lines(x):\n    return x",
+    "---\nslideshow: {slide_type: slide}\n---\nprint('by metadata')",
+)
+PROSE = """First paragraph by {cite:t}`madry2018`.
+
+Second paragraph.
+
+## A section
+
+Left out.
+
++++ {"tags": ["slide"]}
+
+The *step* is $a < b$ and
+
+$$ y = \\operatorname{sign}(x) $$
+
++++
+
+Left out too."""
+
+
+@pytest.fixture
+def deck(project: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The page of slides of a chapter that was executed."""
+    monkeypatch.setattr(vendor, "mathjax", lambda folder: True)
+    (project / "book/references.bib").write_text((CLONE / "book/references.bib").read_text())
+    (project / "chapters/01_one.md").write_text(chapter(*CELLS, prose=PROSE))
+    execute(project)
+    (path,) = slides.write_all(notebooks(project), Layout("reader", project))
+    return path.read_text()
+
+
+def test_each_tagged_cell_is_a_slide_under_its_section(deck: str) -> None:
+    sections = re.findall(r"<section.*?</section>", deck, re.DOTALL)
+    headings = [re.search(r"<h\d>(.*?)</h\d>", section).group(1) for section in sections]
+    assert headings == ["A title"] + ["A section"] * 5
+    opening, prose, printed, figure, code, metadata = sections
+    assert "First paragraph by Madry et al. (2018)." in opening and "Second" not in opening
+    assert "<em>step</em>" in prose and r"\(a &lt; b\)" in prose
+    assert r"\[y = \operatorname{sign}(x)\]" in prose
+    assert "<pre>&lt;shown&gt;\n</pre>" in printed and "print(" not in printed
+    assert 'alt="a &quot;dot&quot;"' in figure and r"\(x = 1\)" in figure
+    (picture,) = re.findall(r'src="data:image/png;base64,([^"]+)"', figure)
+    assert base64.b64decode(picture) == base64.b64decode(PIXEL)
+    assert "ten_lines" in code
+    assert "by metadata" in metadata
+
+
+def test_untagged_cells_are_left_out(deck: str) -> None:
+    assert "never shown" not in deck and "Left out" not in deck
+
+
+def test_slides_ask_for_nothing_from_the_network(deck: str) -> None:
+    assert "http" not in deck
+    assert re.findall(r'<script[^>]*src="([^"]+)"', deck) == ["vendor/tex-svg-full.js"]
+
+
+def test_without_npm_formulas_come_from_the_cdn_of_the_pinned_package() -> None:
+    page = slides.deck([slides.Slide("a", "b")], slides.CDN)
+    assert f"/{vendor.PACKAGE}/{vendor.MEMBER.removeprefix('package/')}" in page
+
+
+def test_chapter_that_was_not_executed_has_no_slides(project: Path, monkeypatch) -> None:
+    monkeypatch.setattr(vendor, "mathjax", lambda folder: False)
+    (project / "book/references.bib").write_text("")
+    assert slides.write_all(notebooks(project), Layout("reader", project)) == []
