@@ -26,9 +26,9 @@ from torch.optim.lr_scheduler import MultiStepLR
 
 from armsrace import attacks, datasets, zoo
 from armsrace.defenses import LatentSearch, invert
-from armsrace.ledger.measurements import code_version, device_name
+from armsrace.ledger.measurements import device_name
 from armsrace.models.vae import VariationalAutoencoder
-from armsrace.resources import data_root, replacing
+from armsrace.resources import code_version, data_root, replacing
 
 CONSOLE = Console()
 EPSILON = 0.3

@@ -22,8 +22,8 @@ from rich.console import Console
 
 from armsrace import attacks, datasets, zoo
 from armsrace.contracts import AttackResult, Norm
-from armsrace.ledger.measurements import code_version, device_name
-from armsrace.resources import data_root, replacing
+from armsrace.ledger.measurements import device_name
+from armsrace.resources import code_version, data_root, replacing
 
 CONSOLE = Console()
 EPSILON = 0.1

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 import platformdirs
+
+import armsrace
 
 PACKAGE = Path(__file__).resolve().parent
 CLONE = PACKAGE.parents[1]
@@ -28,6 +33,17 @@ def data_root() -> Path:
 def in_clone() -> bool:
     """Whether the package runs from a clone, where results may be written beside the source."""
     return (CLONE / "data" / "claims.yml").is_file()
+
+
+@cache
+def code_version() -> str:
+    """What measured: the clone's commit, marked where files differ from it, else the release."""
+    describe = ("git", "-C", str(CLONE), "describe", "--always", "--dirty", "--exclude", "*")
+    if in_clone() and (CLONE / ".git").exists() and shutil.which("git"):
+        asked = subprocess.run(describe, capture_output=True, text=True, check=False)
+        if asked.returncode == 0:
+            return asked.stdout.strip()
+    return f"armsrace {armsrace.__version__}"
 
 
 def checkpoint_folders() -> list[Path]:

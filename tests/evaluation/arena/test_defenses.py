@@ -1,0 +1,28 @@
+"""Every declared defense reads digits, and its adaptive view answers as it does itself."""
+
+import pytest
+import torch
+
+from armsrace.evaluation.arena import DEFENSES
+from armsrace.evaluation.arena.measuring import digits
+
+
+@pytest.mark.parametrize("name", list(DEFENSES))
+def test_a_defense_reads_clean_digits_and_has_a_gradient(name: str) -> None:
+    defended = DEFENSES[name].on("cpu")
+    images, labels = digits(0, 10)
+    assert defended.served(images, labels).sum() >= 8
+    moving = images.clone().requires_grad_()
+    logits = defended.through(moving)
+    assert torch.equal(logits.argmax(1), defended.model(images).argmax(1))
+    (slope,) = torch.autograd.grad(logits.gather(1, labels[:, None]).sum(), moving)
+    assert (slope.flatten(1).abs().amax(dim=1) > 0).all()
+
+
+@pytest.mark.parametrize("name", ["detector", "magnet"])
+def test_a_defense_that_refuses_noise_is_not_beaten_by_it(name: str) -> None:
+    defended = DEFENSES[name].on("cpu")
+    noise = torch.rand(8, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    other = (defended.model(noise).argmax(1) + 1) % 10
+    assert defended.refuses is not None and defended.refuses(noise).all()
+    assert not defended.beaten(noise, other).any()

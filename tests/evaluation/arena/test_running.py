@@ -1,0 +1,121 @@
+"""A run loses nothing finished and repeats nothing, whoever dies in the middle."""
+
+import builtins
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from armsrace.evaluation import arena
+from armsrace.evaluation.arena import running, store
+
+RUN = """
+import sys, time
+from pathlib import Path
+from armsrace.evaluation import arena
+from armsrace.evaluation.arena import running
+measured = running.measure
+def slowly(*arguments):
+    time.sleep(0.2)
+    return measured(*arguments)
+running.measure = slowly
+arena.run(arena.units(12, defenses=["rbf"], attacks=["fgsm", "bim"], chunk=2), Path(sys.argv[1]))
+"""
+
+
+def some_units():
+    return arena.units(12, defenses=["rbf"], attacks=["fgsm", "bim"], chunk=2)
+
+
+def files(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in folder.rglob("*.parquet")}
+
+
+def test_kill_9_in_the_middle_loses_and_repeats_nothing(tmp_path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", RUN, str(tmp_path)])
+    patience = time.monotonic() + 120
+    while len(files(tmp_path)) < 3:
+        assert process.poll() is None and time.monotonic() < patience
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    units, before = some_units(), files(tmp_path)
+    assert 3 <= len(before) < len(units)
+    for path in tmp_path.rglob("*.parquet"):
+        assert len(pd.read_parquet(path)) == 2
+    done = []
+    count = arena.run(units, tmp_path, progress=lambda *seen: done.append(seen))
+    assert count == len(units) - len(before) == len(done)
+    assert not {Path(unit.name).name for *_, unit in done} & before.keys()
+    assert {name: files(tmp_path)[name] for name in before} == before
+    assert arena.run(units, tmp_path) == 0
+    arena.run(units, tmp_path / "at once")
+    whole, pieces = (arena.collected(units, at) for at in (tmp_path / "at once", tmp_path))
+    same = [name for name in whole.columns if name != "seconds"]
+    pd.testing.assert_frame_equal(whole[same], pieces[same])
+
+
+def test_an_error_names_its_unit_and_what_is_finished_stays(tmp_path, monkeypatch) -> None:
+    units, real = some_units(), running.measure
+
+    def failing(unit, *rest):
+        if unit == units[2]:
+            raise ValueError("broken")
+        return real(unit, *rest)
+
+    monkeypatch.setattr(running, "measure", failing)
+    with pytest.raises(ValueError, match="broken") as caught:
+        arena.run(units, tmp_path)
+    assert caught.value.__notes__ == [f"while measuring {units[2].name}"]
+    assert len(files(tmp_path)) == 2
+
+
+def test_damaged_missing_and_foreign_files_are_named(tmp_path) -> None:
+    units = some_units()[:2]
+    with pytest.raises(arena.OutcomesError, match="run `armsrace arena run`"):
+        arena.collected(units, tmp_path)
+    arena.run(units, tmp_path)
+    first, second = (tmp_path / unit.name for unit in units)
+    whole = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    with pytest.raises(arena.OutcomesError, match="another unit's"):
+        arena.collected(units, tmp_path)
+    first.write_bytes(whole[:-40])
+    with pytest.raises(arena.OutcomesError, match="cannot be read, delete it"):
+        arena.collected(units, tmp_path)
+
+
+def test_outcomes_are_exported_whole(tmp_path) -> None:
+    units = some_units()[:2]
+    arena.run(units, tmp_path)
+    outcomes = arena.collected(units, tmp_path)
+    arena.export(outcomes, tmp_path / "all.parquet")
+    pd.testing.assert_frame_equal(arena.read(tmp_path / "all.parquet"), outcomes)
+    arena.export(outcomes, tmp_path / "all.csv")
+    assert pd.read_csv(tmp_path / "all.csv")["key"].tolist() == outcomes["key"].tolist()
+    with pytest.raises(ValueError, match="path's ending must be one of .parquet, .csv"):
+        arena.export(outcomes, tmp_path / "all.xlsx")
+    with pytest.raises(arena.OutcomesError, match="is missing"):
+        arena.read(tmp_path / "none.parquet")
+
+
+def test_a_scheduler_needs_the_extra(tmp_path, monkeypatch) -> None:
+    real = builtins.__import__
+
+    def without(name, *rest):
+        if name == "distributed":
+            raise ModuleNotFoundError(name)
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ModuleNotFoundError, match=r"armsrace\[scale\]"):
+        arena.run(some_units(), tmp_path, scheduler="tcp://127.0.0.1:1")
+
+
+def test_the_run_folder_is_not_the_shipped_one() -> None:
+    assert store.shipped_path().parent != store.run_folder()
