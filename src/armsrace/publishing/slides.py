@@ -7,14 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jupytext
 import nbformat
 from jinja2 import Environment
 from nbformat import NotebookNode
 from pybtex.database import BibliographyData, parse_file
 
 from armsrace.publishing import vendor
-from armsrace.publishing.grafting import graft
 from armsrace.publishing.launch import plain
 from armsrace.publishing.layout import Layout, Notebook
 from armsrace.publishing.rendering import code, inline, markdown
@@ -47,8 +45,7 @@ def write_all(pages: Sequence[Notebook], layout: Layout) -> list[Path]:
         executed = layout.notebooks / f"{page.name}.ipynb"
         if not page.is_chapter or not executed.is_file():
             continue
-        fresh = jupytext.read(page.path)
-        found = slides(graft(fresh, nbformat.read(executed, 4), injected=False), references)
+        found = slides(nbformat.read(executed, 4), references)
         if len(found) > 1:
             with replacing(layout.slides / f"{page.name}.html") as temporary:
                 temporary.write_text(deck(found, mathjax), encoding="utf-8")
