@@ -11,7 +11,8 @@ PACKAGE = Path(__file__).parents[1] / "src" / "armsrace"
 # Left to right; contracts and resources are level, so neither may import the other.
 LAYERS = (
     {"contracts", "resources"}, {"datasets"}, {"models"}, {"training"}, {"attacks"}, {"defenses"},
-    {"evaluation"}, {"ledger"}, {"figures"}, {"exercises"}, {"publishing"}, {"cli"}, {"__main__"},
+    {"evaluation"}, {"ledger"}, {"figures"}, {"exercises"}, {"publishing"}, {"cli_arena"}, {"cli"},
+    {"__main__"},
 )  # fmt: skip
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 

@@ -1,4 +1,4 @@
-"""The command `armsrace`: train, data, build, serve, playground, ledger."""
+"""The command `armsrace`: train, data, build, serve, playground, ledger, arena."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 
 from armsrace.publishing.commands import doctor, slides
+from armsrace import cli_arena
 
 if TYPE_CHECKING:
     from armsrace.models import zoo
@@ -131,6 +132,7 @@ def playground(
 
 ledger = typer.Typer(no_args_is_help=True, help="Numbers of the papers beside ours.")
 app.add_typer(ledger, name="ledger")
+app.add_typer(cli_arena.app, name="arena")
 
 
 @ledger.command("check")

@@ -33,7 +33,7 @@ def library_key(root: Path, profile: str) -> str:
     for that profile itself, which would make itself stale by writing them.
     """
     package, data = root / "src" / "armsrace", root / "data"
-    builders = {package / "publishing", package / "cli.py"}
+    builders = {package / "publishing", *package.glob("cli*.py")}
     sources = [
         path
         for path in files_under(package, pattern="*.py")

@@ -5,7 +5,7 @@ import torch
 
 from armsrace.attacks.norms import distances
 from armsrace.evaluation.arena import ATTACKS, BUDGETS
-from armsrace.evaluation.arena.measuring import digits
+from armsrace.evaluation.arena.cells import digits
 
 
 @pytest.mark.parametrize("name", list(ATTACKS))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from armsrace.evaluation.arena import DEFENSES
-from armsrace.evaluation.arena.measuring import digits
+from armsrace.evaluation.arena.cells import digits
 
 
 @pytest.mark.parametrize("name", list(DEFENSES))

@@ -7,7 +7,16 @@ import torch
 from torch import nn
 
 from armsrace.contracts import AttackResult
-from armsrace.evaluation.arena import ATTACKS, BUDGETS, DEFENSES, Defended, Defense, Unit, units
+from armsrace.evaluation.arena import (
+    ATTACKS,
+    BUDGETS,
+    DEFENSES,
+    Defended,
+    Defense,
+    Unit,
+    cells,
+    units,
+)
 from armsrace.evaluation.arena import measuring as module
 
 COLUMNS = [
@@ -58,7 +67,7 @@ def test_the_name_follows_from_all_that_decides_the_outcome(monkeypatch) -> None
     names.add(Unit("rbf", "pgd-linf", 0, 4).name)
     monkeypatch.setitem(DEFENSES, "rbf", replace(DEFENSES["rbf"], settings={"strength": 2}))
     names.add(Unit("rbf", "pgd-linf", 0, 4).name)
-    monkeypatch.setattr(module, "_sha256", lambda network: "other weights")
+    monkeypatch.setattr(cells, "_sha256", lambda network: "other weights")
     names.add(Unit("rbf", "pgd-linf", 0, 4).name)
     assert len(names) == 6
 
@@ -113,7 +122,8 @@ def test_refused_and_misread_images_are_counted_as_stated(monkeypatch) -> None:
 
     monkeypatch.setitem(DEFENSES, "rbf", Defense("t", "a", (), build))
     monkeypatch.setitem(ATTACKS, "fgsm-linf", replace(ATTACKS["fgsm-linf"], run=brighten))
-    monkeypatch.setattr(module, "digits", lambda start, stop: (images, labels))
+    for part in (cells, module):
+        monkeypatch.setattr(part, "digits", lambda start, stop: (images, labels))
     module._built.cache_clear()
     unit = Unit("rbf", "fgsm-linf", 0, 4)
     frame = module.measure(unit, unit.key)

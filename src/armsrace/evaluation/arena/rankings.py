@@ -13,8 +13,8 @@ import pandas as pd
 
 from armsrace.contracts import Norm, check_choice
 from armsrace.evaluation.arena.attacks import ATTACKS, BUDGETS
+from armsrace.evaluation.arena.cells import NORMS
 from armsrace.evaluation.arena.defenses import DEFENSES
-from armsrace.evaluation.arena.measuring import NORMS
 
 ROUNDING = 1e-5
 """A perturbation at the budget may exceed it by float32's rounding, as a share of the budget."""
@@ -64,7 +64,7 @@ def standings(outcomes: pd.DataFrame) -> pd.DataFrame:
     """
     by = outcomes["defense"]
     columns = {"clean": outcomes["clean"].groupby(by).mean()}
-    broken = {norm: within(outcomes, norm) for norm in NORMS}
+    broken = {str(norm): within(outcomes, norm) for norm in NORMS}
     broken["union"] = pd.concat(broken, axis=1).any(axis=1)
     for name, rows in broken.items():
         columns[name] = 1 - rows.groupby([by, outcomes["image"]]).any().groupby(level=0).mean()
@@ -97,7 +97,7 @@ def breakers(outcomes: pd.DataFrame, norm: Norm) -> pd.DataFrame:
     best = hit[hit["size"] <= least * (1 + ROUNDING)]
     share = 1 / best.groupby(["defense", "image"])["size"].transform("size")
     label = best["attack"] + "-" + best["norm"]
-    won = share.groupby([best["defense"], label]).sum().unstack(fill_value=0.0)
+    won = share.groupby([best["defense"], label]).sum().unstack(fill_value=0)
     rows = _declared(outcomes["defense"].unique())
     table = won.div(won.sum(axis=1), axis=0).reindex(index=rows, fill_value=0.0)
     return table[_attacks(table.columns)]

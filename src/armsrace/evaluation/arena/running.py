@@ -9,7 +9,8 @@ from types import ModuleType
 import pandas as pd
 
 from armsrace.evaluation.arena import store
-from armsrace.evaluation.arena.measuring import Unit, measure
+from armsrace.evaluation.arena.cells import Unit
+from armsrace.evaluation.arena.measuring import measure
 
 Outcomes = Iterator[tuple[Unit, pd.DataFrame]]
 Progress = Callable[[int, int, Unit], None]

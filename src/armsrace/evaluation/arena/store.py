@@ -9,7 +9,7 @@ import pandas as pd
 import platformdirs
 
 from armsrace.contracts import check_choice
-from armsrace.evaluation.arena.measuring import Unit
+from armsrace.evaluation.arena.cells import Unit
 from armsrace.resources import CLONE, data_root, in_clone, replacing
 
 USER = Path(platformdirs.user_data_dir("armsrace"))

@@ -1,0 +1,107 @@
+"""How the defenses of the arena are built, and what an attacker goes through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from armsrace import datasets
+from armsrace.attacks.composition import straight_through
+from armsrace.contracts import Model
+from armsrace.defenses import (
+    Divergence,
+    LatentProjection,
+    LatentSearch,
+    MagNet,
+    Purified,
+    ReconstructionError,
+    Tempered,
+    threshold_at,
+)
+from armsrace.models.vae import VariationalAutoencoder
+
+HELD_OUT = 2_000
+"""The last of the held-out digits set thresholds: where a reader has no others, the first are
+those that are attacked."""
+
+
+@dataclass(frozen=True)
+class Defended:
+    """A defense as it is judged.
+
+    model: images (N, C, H, W) to logits (N, K). through: what attacks ask and differentiate in
+    its place, by default the model. refuses: images to (N,) bool, those that are not read at all.
+    """
+
+    model: Model
+    through: Model
+    refuses: Callable[[Tensor], Tensor] | None = None
+
+    @torch.no_grad()
+    def beaten(self, images: Tensor, labels: Tensor) -> Tensor:
+        """(N,) bool: adversarial images that are let through and misread."""
+        wrong = self.model(images).argmax(dim=1) != labels
+        return wrong if self.refuses is None else wrong & ~self.refuses(images)
+
+    @torch.no_grad()
+    def served(self, images: Tensor, labels: Tensor) -> Tensor:
+        """(N,) bool: clean images that are let through and read rightly."""
+        right = self.model(images).argmax(dim=1) == labels
+        return right if self.refuses is None else right & ~self.refuses(images)
+
+
+def plain(model: nn.Module) -> Defended:
+    """A network as it is."""
+    return Defended(model, model)
+
+
+def distilled(model: nn.Module, temperature: float) -> Defended:
+    """A distilled network, attacked at the temperature that it was trained at."""
+    # At T = 1 the softmax saturates and the gradient rounds to zero; the decisions are the same.
+    return Defended(model, Tempered(model, temperature))
+
+
+def _held_out(model: nn.Module) -> Tensor:
+    images = datasets.held_out("mnist").images[-HELD_OUT:]
+    return images.to(next(model.parameters()).device)
+
+
+def magnet(model: nn.Module, one: nn.Module, two: nn.Module, rate: float) -> Defended:
+    """MagNet: reformer and detector of autoencoder one, a second detector of two."""
+    detectors = [ReconstructionError(one, 2), ReconstructionError(two, 1)]
+    defense = MagNet(model, one, detectors).calibrate(_held_out(model), rate).eval()
+    return Defended(defense, defense, defense.detected)
+
+
+def detected(model: nn.Module, vae: nn.Module, rate: float) -> Defended:
+    """A network behind the divergence of a VAE, which refuses."""
+    score = Divergence(vae).eval()
+    with torch.no_grad():
+        threshold = threshold_at(score(_held_out(model)), rate)
+    return Defended(model, model, lambda images: score(images) > threshold)
+
+
+def inverted(classifier: nn.Module, vae: nn.Module, steps: int) -> Defended:
+    """Invert and classify: the search starts at the VAE's own code."""
+    coder = cast(VariationalAutoencoder, vae)
+    search = LatentSearch(20, restarts=1, steps=steps)
+    return _purified(
+        LatentProjection(coder.decode, search, starts=lambda x: coder.encode(x)[0][:, None]),
+        classifier,
+    )
+
+
+def gan(classifier: nn.Module, generator: nn.Module, restarts: int, steps: int) -> Defended:
+    """Defense-GAN: the search starts anywhere."""
+    search = LatentSearch(128, restarts=restarts, steps=steps)
+    return _purified(LatentProjection(generator, search), classifier)
+
+
+def _purified(purifier: nn.Module, classifier: nn.Module) -> Defended:
+    # The stand-in has exactly the purifier's values, so what it answers is the defense's answer.
+    through = Purified(straight_through(purifier), classifier).eval()
+    return Defended(through, through)
