@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from armsrace.publishing.commands import doctor, slides
 from armsrace import cli_arena
+from armsrace.publishing.commands import doctor, slides
 
 if TYPE_CHECKING:
     from armsrace.models import zoo
