@@ -28,7 +28,8 @@ ATTACKS = f"""async ([row, {{ epsilon, steps, count }}]) => {{ {_LOADED}
     (at, label) => pgd(net, image(at), {{ label, epsilon, steps, target: (label + 1) % 10 }}),
   ];
   const chosen = manifest.labels.slice(0, count);
-  return {{ images: made.map((attack) => chosen.map((label, at) => [...attack(at, label)])) }};
+  const images = made.map((attack) => chosen.map((label, at) => [...attack(at, label)]));
+  return {{ images, again: [...made[1](0, chosen[0])] }};
 }}"""
 TIMES = f"""async () => {{ {_LOADED}
   const {{ pgd }} = await import("/_static/playground/attacks.js");
