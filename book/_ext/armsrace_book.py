@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import classroom
 from docutils import nodes
 from jinja2 import Template
 from sphinx.application import Sphinx
@@ -40,6 +41,11 @@ STRIP = Template(
     {% if record %}<a href="{{ root }}notebooks/{{ name }}.ipynb" download
        >Notebook with results</a>{% endif %}
   </p>
+  {% if classroom %}<p class="ar-run">
+    <span>For a class:</span>
+    {% for file, label in classroom %}<a href="{{ root }}{{ file }}"
+       {% if file.endswith(".ipynb") %}download{% endif %}>{{ label }}</a>
+    {% endfor %}</p>{% endif %}
 </div>
 """,
     autoescape=True,
@@ -90,7 +96,7 @@ def add_strip(
         minutes=max(1, round(words / WORDS_A_MINUTE)), record=record_of(app, pagename),
         slug=repository.removeprefix("https://github.com/"), repository=repository, name=name,
         branch=NOTEBOOKS_BRANCH, file=file, path=f"{NOTEBOOKS_BRANCH}/{file}",
-        root="../" * pagename.count("/"),
+        root="../" * pagename.count("/"), classroom=classroom.files_of(app, name),
     )  # fmt: skip
     before, end, after = context["body"].partition("</h1>")
     context["body"] = before + end + strip + after
@@ -129,4 +135,5 @@ def setup(app: Sphinx) -> dict[str, bool | str]:
     app.connect("html-page-context", add_strip)
     app.connect("html-page-context", drop_thebe, priority=900)
     app.connect("build-finished", offer_notebooks)
+    app.connect("build-finished", classroom.offer)
     return {"version": "1", "parallel_read_safe": True}

@@ -36,6 +36,10 @@ def test_site_shows_outputs_and_is_rebuilt_only_where_something_changed(book: Pa
     assert "42" in page.read_text()
     assert "executed on mnist of the tests" in page.read_text()
     assert (page.parents[1] / "notebooks/01_one.ipynb").is_file()
+    for edition in ("student", "instructor"):
+        assert f'href="../notebooks/{edition}/01_one.ipynb"' in page.read_text()
+        assert (page.parents[1] / f"notebooks/{edition}/01_one.ipynb").is_file()
+    assert "Slides" not in page.read_text(), "none of its cells is tagged"
     built = page.stat().st_mtime_ns
     began = time.monotonic()
     build(root=book)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from armsrace.publishing import launch, playground, vendor
+from armsrace.publishing import launch, playground, slides, vendor
 from armsrace.publishing.layout import Layout, Notebook, notebooks
 from armsrace.publishing.measured import collect
 from armsrace.publishing.notebooks import execute_chapters, has_outputs
@@ -46,8 +46,11 @@ def build(
     execute_chapters(first, layout, force=force, console=console)
     ran = [page for page in chapters if has_outputs(page, layout)]
     measured = collect([page.name for page in ran], layout)
-    execute_chapters(pages[end:], layout, force=force, depends=[measured], console=console)
+    records = [layout.records / f"{page.name}.json" for page in ran]
+    depends = [measured, *filter(Path.is_file, records)]
+    execute_chapters(pages[end:], layout, force=force, depends=depends, console=console)
     launch.write_all(pages, layout)
+    slides.write_all(pages, layout)
     playground.export(layout.playground)
     _vendor(layout, offline, console)
     absent = [page.label for page in chapters if page not in ran]
