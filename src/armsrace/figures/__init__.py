@@ -1,5 +1,6 @@
 """Every plot the chapters use more than once, in one palette and one style."""
 
+from armsrace.figures.arena import heat_map, small_multiples
 from armsrace.figures.curves import histogram, lines, logits_along, robustness_curves
 from armsrace.figures.filters import filter_maps
 from armsrace.figures.images import attack_panel, confidence_bars, image_grid
@@ -26,6 +27,7 @@ __all__ = [
     "decision_map",
     "digit_maps",
     "filter_maps",
+    "heat_map",
     "histogram",
     "image_grid",
     "lines",
@@ -35,6 +37,7 @@ __all__ = [
     "robustness_curves",
     "scatter",
     "slider",
+    "small_multiples",
     "styled",
     "surfaces",
     "table",

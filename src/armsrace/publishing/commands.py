@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -48,3 +49,22 @@ def slides(
     if not decks:
         typer.echo(f"no slides: run `armsrace build --profile {profile}` first", err=True)
         raise typer.Exit(1)
+
+
+def grade(
+    files: Annotated[list[Path], typer.Argument(help="Students' notebooks.")],
+) -> None:
+    """Print what each exercise's check says of students' notebooks. Runs their code."""
+    from armsrace.publishing.grading import grade as grade_one
+    from armsrace.publishing.layout import notebooks
+
+    chapters = notebooks()
+    for file in files:
+        try:
+            grades = grade_one(file, chapters)
+        except (OSError, ValueError) as error:
+            raise typer.BadParameter(str(error)) from error
+        right = sum(one.verdict.startswith("right") for one in grades)
+        typer.echo(f"{file}: {right} of {len(grades)} right")
+        for one in grades:
+            typer.echo(f"  {one.exercise}  {one.verdict}")

@@ -66,7 +66,7 @@ def slides(notebook: NotebookNode, references: BibliographyData) -> list[Slide]:
         prose = plain(cell.source, references) if cell.cell_type == "markdown" else ""
         if own := HEADING.findall(prose):
             heading = inline(own[-1])
-        if _tagged(cell):
+        if is_slide(cell):
             body = markdown(HEADING.sub("", prose)) if prose else "".join(code(cell))
             found.append(Slide(heading, body))
     return found
@@ -78,6 +78,7 @@ def deck(found: Iterable[Slide], mathjax: str) -> str:
     return template.render(slides=list(found), mathjax=mathjax)
 
 
-def _tagged(cell: NotebookNode) -> bool:
+def is_slide(cell: NotebookNode) -> bool:
+    """Whether a cell is tagged `slide`, or its metadata name it one as nbconvert reads them."""
     kind = cell.metadata.get("slideshow", {}).get("slide_type")
     return TAG in cell.metadata.get("tags", ()) or kind in ("slide", "subslide")

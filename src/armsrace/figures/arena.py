@@ -1,0 +1,96 @@
+"""The arena drawn: a matrix with its numbers, and the curves of many defenses side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.colors import LinearSegmentedColormap
+
+from armsrace.figures.curves import PERCENT, UNITS, Series
+from armsrace.figures.style import INK, PALETTE, Plot, new_plot, styled
+
+SHADES = LinearSegmentedColormap.from_list("armsrace_shades", ["#ffffff", PALETTE["blue"]])
+MISSING = "#e4e7eb"
+DARK = 0.6
+
+
+@styled
+def heat_map(
+    table: pd.DataFrame, *, groups: Mapping[str, str] | None = None, label: str = "accuracy"
+) -> Plot:
+    """Shares in [0, 1] as shaded cells with the number, in %, in each; a dash where it is NaN.
+
+    table: rows and columns as they are to be read; white is 0 and blue 1. groups: column to the
+    name of its group; a line is drawn where the group changes, and its name stands above. Raises
+    ValueError where the table is empty, a share is outside [0, 1] or a column has no group.
+    """
+    values = table.to_numpy(dtype=float)
+    if not values.size or np.nanmin(values) < 0 or np.nanmax(values) > 1:
+        raise ValueError("table must hold at least one share, all in [0, 1]")
+    missing = set(table.columns) - set(groups or table.columns)
+    if missing:
+        raise ValueError(f"groups must name every column, got none for {sorted(missing)}")
+    rows, columns = values.shape
+    plot = new_plot(1.6 + 0.46 * columns, 1.5 + 0.32 * rows)
+    axes = plot.subplots()
+    image = axes.imshow(
+        np.ma.masked_invalid(values), cmap=SHADES.with_extremes(bad=MISSING), vmin=0, vmax=1,
+        aspect="auto",
+    )  # fmt: skip
+    for (row, column), value in np.ndenumerate(values):
+        text = "–" if math.isnan(value) else f"{100 * value:.0f}"
+        colour = "white" if value > DARK else INK
+        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
+    axes.set_xticks(range(columns), map(str, table.columns), rotation=50, ha="right",
+                    rotation_mode="anchor")  # fmt: skip
+    axes.set_yticks(range(rows), map(str, table.index))
+    axes.grid(False)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    if groups is not None:
+        names = [groups[column] for column in table.columns]
+        starts = [k for k in range(columns) if k == 0 or names[k] != names[k - 1]]
+        for start, end in zip(starts, [*starts[1:], columns], strict=True):
+            axes.text((start + end - 1) / 2, -0.65, names[start], ha="center", va="bottom")
+            if start:
+                axes.axvline(start - 0.5, color=INK, lw=1.2)
+    bar = plot.colorbar(image, ax=axes, fraction=0.03, pad=0.02, format=PERCENT)
+    bar.set_label(label)
+    return plot
+
+
+@styled
+def small_multiples(
+    curves: Series, *, norm: str = "linf", budget: float | None = None, columns: int = 4
+) -> Plot:
+    """Accuracy against the budget, a panel for each name, all others in gray behind it.
+
+    curves: {name: (epsilons, accuracies)}, both (S,). norm: what the axis says. budget: where a
+    dotted line stands. Raises ValueError for another norm or no curve.
+    """
+    if norm not in UNITS:
+        raise ValueError(f"norm must be one of {', '.join(UNITS)}, got {norm!r}")
+    if not curves:
+        raise ValueError("curves must hold at least one curve")
+    rows = math.ceil(len(curves) / columns)
+    plot = new_plot(1.9 * columns + 0.4, 1.6 * rows + 0.5)
+    grid = plot.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes in grid[len(curves) :]:
+        axes.set_visible(False)
+    for axes, name in zip(grid, curves, strict=False):
+        for x, y in curves.values():
+            axes.plot(x, y, color=PALETTE["gray"], lw=0.7, alpha=0.4)
+        axes.plot(*curves[name], color=PALETTE["blue"], lw=2.4)
+        if budget is not None:
+            axes.axvline(budget, color=INK, ls=":", lw=1)
+        axes.set_title(name, fontsize=10)
+        axes.yaxis.set_major_formatter(PERCENT)
+        axes.set_ylim(-0.03, 1.03)
+    for axes in grid[max(0, len(curves) - columns) : len(curves)]:
+        axes.tick_params(labelbottom=True)
+    plot.supxlabel(UNITS[norm], fontsize=11)
+    plot.supylabel("accuracy", fontsize=11)
+    return plot
