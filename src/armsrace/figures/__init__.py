@@ -3,6 +3,7 @@
 from armsrace.figures.arena import heat_map, small_multiples
 from armsrace.figures.curves import histogram, lines, logits_along, robustness_curves
 from armsrace.figures.filters import filter_maps
+from armsrace.figures.gallery import Exhibit, gallery
 from armsrace.figures.images import attack_panel, confidence_bars, image_grid
 from armsrace.figures.interactive import Markup, live, slider
 from armsrace.figures.maps import DigitMap, Marked, by_layer, digit_maps
@@ -15,6 +16,7 @@ from armsrace.figures.tables import ThreatModel, table
 __all__ = [
     "CYCLE",
     "DigitMap",
+    "Exhibit",
     "Marked",
     "Markup",
     "PALETTE",
@@ -27,6 +29,7 @@ __all__ = [
     "decision_map",
     "digit_maps",
     "filter_maps",
+    "gallery",
     "heat_map",
     "histogram",
     "image_grid",

@@ -1,0 +1,103 @@
+"""Cards that show what each attack or defense does: pictures, one sentence, two links."""
+
+from __future__ import annotations
+
+import base64
+import html
+import inspect
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from armsrace.figures.interactive import Markup
+from armsrace.figures.style import DIVERGING
+
+CODE = re.compile(r"`([^`]+)`")
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """One card.
+
+    thing: the function or class, whose docstring's first sentence is printed.
+    name: as it is imported, "attacks.fgsm", which is also its place in the reference.
+    chapter: the name of the chapter's file, "03_fgsm".
+    pictures: captions and images (C, H, W) in [0, 1].
+    change: the caption of the one that is a change instead; it is drawn from blue through white,
+        no change, to red, on its own scale.
+    """
+
+    thing: Callable[..., Any]
+    name: str
+    chapter: str
+    pictures: Mapping[str, Tensor]
+    change: str = ""
+
+
+def gallery(exhibits: Sequence[Exhibit]) -> Markup:
+    """The cards as plain HTML: each with its pictures, and links to its chapter and reference.
+
+    Raises ValueError where a docstring has no first sentence, or nothing is given.
+    """
+    if not exhibits:
+        raise ValueError("exhibits must hold at least one exhibit")
+    return Markup(f'<div class="ar-gallery">{"".join(map(_card, exhibits))}</div>')
+
+
+def first_sentence(thing: Callable[..., Any]) -> str:
+    """The first line of a docstring, which is one sentence. Raises ValueError without one."""
+    line = (inspect.getdoc(thing) or "").partition("\n")[0].strip()
+    if not line.endswith((".", "?")):
+        raise ValueError(f"{thing!r} must have a docstring whose first line is a sentence")
+    return line
+
+
+def _card(exhibit: Exhibit) -> str:
+    name, number = html.escape(exhibit.name), int(exhibit.chapter.partition("_")[0])
+    drawn = {
+        caption: _change(image) if caption == exhibit.change else _ink(image)
+        for caption, image in exhibit.pictures.items()
+    }
+    pictures = "".join(
+        f"<figure>{_image(colours, f'{exhibit.name}: {caption}')}"
+        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+        for caption, colours in drawn.items()
+    )
+    sentence = CODE.sub(r"<code>\1</code>", html.escape(first_sentence(exhibit.thing)))
+    return (
+        f'<section class="ar-card" id="{name.replace(".", "-")}" aria-label="{name}">'
+        f'<p class="ar-card-name"><code>{name}</code></p>'
+        f'<div class="ar-card-pictures">{pictures}</div>'
+        f"<p>{sentence}</p>"
+        f'<p class="ar-card-links"><a href="../chapters/{exhibit.chapter}.html">Chapter {number}'
+        f'</a> · <a href="api.html#armsrace.{name}">Reference</a></p></section>'
+    )
+
+
+def _image(colours: Tensor, alt: str) -> str:
+    # Pixels as they are: the page enlarges them without smoothing.
+    encoded = io.BytesIO()
+    values = (255 * colours.clamp(0, 1)).round().to(torch.uint8).numpy()
+    Image.fromarray(values).save(encoded, format="PNG", optimize=True)
+    data = base64.b64encode(encoded.getvalue()).decode()
+    return f'<img src="data:image/png;base64,{data}" alt="{html.escape(alt)}">'
+
+
+def _ink(image: Tensor) -> Tensor:
+    """Colours (H, W, 3) of an image (C, H, W); digits are ink on paper: 0 is white, 1 black."""
+    values = image.detach().cpu().float()
+    drawn = 1 - values.expand(3, -1, -1) if len(values) == 1 else values
+    return drawn.permute(1, 2, 0)
+
+
+def _change(image: Tensor) -> Tensor:
+    """Colours (H, W, 3) of a change (C, H, W), by its mean over the channels."""
+    mean = image.detach().cpu().float().mean(dim=0)
+    scaled = 0.5 + 0.5 * mean / mean.abs().max().clamp_min(1e-12)
+    return torch.from_numpy(DIVERGING(scaled.numpy()))[..., :3]

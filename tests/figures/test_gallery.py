@@ -1,0 +1,81 @@
+"""Cards show the pictures they are given, and the page of the gallery forgets no attack."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+
+import jupytext
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from armsrace import attacks, figures
+from armsrace.resources import CLONE
+
+PAGE = CLONE / "book" / "gallery.md"
+DARK, FAINT = torch.ones(1, 4, 4), torch.full((1, 4, 4), 0.25)
+CHANGE = torch.zeros(1, 4, 4)
+CHANGE[0, 0, 0], CHANGE[0, 3, 3] = 0.5, -0.5
+
+
+def card(**more: str) -> str:
+    pictures = {"read “7”": DARK, "the change": CHANGE, "now “1”": FAINT}
+    exhibit = figures.Exhibit(attacks.fgsm, "attacks.fgsm", "03_fgsm", pictures, **more)
+    return figures.gallery([exhibit]).html
+
+
+def drawn(markup: str) -> list[np.ndarray]:
+    """The pixels of the pictures, in order."""
+    encoded = re.findall(r'src="data:image/png;base64,([^"]+)"', markup)
+    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))) for data in encoded]
+
+
+def test_a_card_has_its_sentence_and_both_links() -> None:
+    markup = card()
+    assert (
+        "<p>One step of length epsilon where the loss, taken as linear, rises fastest.</p>"
+        in markup
+    )
+    assert 'href="../chapters/03_fgsm.html">Chapter 3</a>' in markup
+    assert 'href="api.html#armsrace.attacks.fgsm"' in markup
+
+
+def test_every_picture_has_alternative_text_and_a_caption() -> None:
+    markup = card()
+    assert re.findall(r'alt="([^"]*)"', markup)[2] == "attacks.fgsm: now “1”"
+    assert markup.count("alt=") == markup.count("<img") == markup.count("<figcaption>") == 3
+
+
+def test_ink_is_dark_and_a_change_is_blue_white_or_red() -> None:
+    first, change, last = drawn(card(change="the change"))
+    assert (first == 0).all() and (last == 191).all()
+    (red, _, less_blue), (less_red, _, blue) = change[0, 0], change[3, 3]
+    assert red > less_blue and blue > less_red and (change[1, 1] > 250).all()
+
+
+def test_backticks_become_code_and_signs_are_escaped() -> None:
+    def thing() -> None:
+        """As `pgd`, for x < y."""
+
+    exhibit = figures.Exhibit(thing, "attacks.thing", "04_iterated", {"<b>": DARK})
+    markup = figures.gallery([exhibit]).html
+    assert "As <code>pgd</code>, for x &lt; y." in markup and "<b>" not in markup
+
+
+def test_what_has_no_sentence_is_refused() -> None:
+    exhibit = figures.Exhibit(lambda: None, "attacks.nothing", "03_fgsm", {"read “7”": DARK})
+    with pytest.raises(ValueError, match="must have a docstring whose first line is a sentence"):
+        figures.gallery([exhibit])
+    with pytest.raises(ValueError, match="at least one exhibit"):
+        figures.gallery([])
+
+
+def test_the_page_shows_every_attack_and_names_chapters_that_exist() -> None:
+    code = "\n".join(cell.source for cell in jupytext.read(PAGE).cells if cell.cell_type == "code")
+    assert {name for name in attacks.__all__ if f'"{name}"' not in code} == set()
+    chapters = set(re.findall(r'"(\d\d_\w+)"', code))
+    assert len(chapters) > 6
+    assert {name for name in chapters if not (CLONE / f"chapters/{name}.md").is_file()} == set()
