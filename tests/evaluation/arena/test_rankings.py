@@ -80,3 +80,11 @@ def test_ties_are_shared(outcomes) -> None:
 def test_another_norm_is_refused(outcomes) -> None:
     with pytest.raises(ValueError, match="norm must be one of linf, l2, l0"):
         rankings.sizes(outcomes, "l1")
+
+
+def test_only_whole_cells_and_shared_attacks_are_compared(outcomes) -> None:
+    whole = rankings.complete(outcomes.drop(index=5))
+    assert set(whole["attack"]) == {"pgd"} and len(whole) == 6
+    assert len(rankings.complete(outcomes)) == len(outcomes)
+    ranked = rankings.shared(outcomes)
+    assert set(ranked["attack"]) == {"pgd"} and set(ranked["defense"]) == {"rbf", "s3-cnn"}

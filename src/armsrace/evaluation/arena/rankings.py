@@ -31,6 +31,18 @@ def within(outcomes: pd.DataFrame, norm: Norm) -> pd.Series:
     return sizes(outcomes, norm) <= BUDGETS[norm] * (1 + ROUNDING)
 
 
+def complete(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """The outcomes of the cells that were measured on all digits that any cell was."""
+    cells = outcomes.groupby(["defense", "attack", "norm"])["image"]
+    return outcomes[cells.transform("nunique") == outcomes["image"].nunique()]
+
+
+def shared(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """The outcomes of the attacks that every defense here has met: what may be ranked."""
+    met = outcomes.groupby(["attack", "norm"])["defense"].transform("nunique")
+    return outcomes[met == outcomes["defense"].nunique()]
+
+
 def matrix(outcomes: pd.DataFrame) -> pd.DataFrame:
     """Accuracy left by each attack (columns) to each defense (rows) at its own norm's budget.
 
