@@ -116,7 +116,7 @@ RECIPES: dict[str, Recipe] = {
         objective=always(evidence_bound), quality="error",
     ),
     "abs": Recipe(
-        10, 200, Adam, one_cycle(3e-3),
+        20, 120, Adam, one_cycle(3e-3),
         "Adam, peak 3e-3; squared error + KL, as many images of each class in a batch",
         objective=always(class_evidence), order=balanced,
     ),
