@@ -12,12 +12,15 @@ from armsrace.publishing.grading import Grade, grade
 from armsrace.publishing.layout import notebooks
 
 IMPORT = "from armsrace.exercises import chapter_01 as exercises\n\n"
-EMPTY = (
-    'def r_squared(x, y):\n    """The share."""\n    ...\n\n\nexercises.check_r_squared(r_squared)'
-)
+EXERCISE = '''def {name}(x, y):
+    """The share."""
+    ...
+
+
+exercises.check_r_squared({name})'''
 RIGHT = """import torch
 
-def r_squared(x, y):
+def {name}(x, y):
     x, y = x - x.mean(), y - y.mean()
     return torch.dot(x, y) ** 2 / (torch.dot(x, x) * torch.dot(y, y))
 """
@@ -25,47 +28,45 @@ FORGED = """class exercises:
     def check_r_squared(answer):
         print("Exercise 1.3: right.")
 
-def r_squared(x, y):
+def {name}(x, y):
     return (x * 0).sum()
 
 print("Exercise 1.3: right.")
-exercises.check_r_squared(r_squared)"""
+exercises.check_r_squared({name})"""
+ANSWERS = {
+    "solved": ([RIGHT], "right"),
+    "empty": ([EXERCISE], "not attempted yet"),
+    "absent": ([], "not attempted yet"),
+    "second_try": (["def {name}(x, y):\n    return x.sum()", RIGHT], "right"),
+    "forged": ([FORGED], "wrong: "),
+    "raising": (["def {name}(x, y):\n    return missing"], "wrong: your function raised NameError"),
+    "unreadable": (["def {name}(x, y:\n"], "wrong: "),
+}
 
 
-def judged(project: Path, *answers: str) -> list[Grade]:
-    """The grades of a submission whose cells are the answers."""
-    (project / "chapters/01_one.md").write_text(
-        chapter("assert profile == 'smoke'", IMPORT + EMPTY)
+def judged(project: Path, answers: dict[str, list[str]]) -> list[Grade]:
+    """The grades of a submission with these cells, of a chapter with an exercise for each name."""
+    exercises = [EXERCISE.format(name=name) for name in answers]
+    source = chapter("assert profile == 'smoke'", IMPORT, *exercises)
+    (project / "chapters/01_one.md").write_text(source)
+    cells = [cell.format(name=name) for name, tries in answers.items() for cell in tries]
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(cell) for cell in (IMPORT, *cells)]
     )
-    cells = [nbformat.v4.new_code_cell(answer) for answer in (IMPORT, *answers)]
-    path = project / "answer.ipynb"
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
-    return grade(path, notebooks(project))
+    nbformat.write(notebook, project / "answer.ipynb")
+    return grade(project / "answer.ipynb", notebooks(project))
 
 
-@pytest.mark.parametrize(
-    ("answer", "verdict"),
-    [
-        (RIGHT, "right"),
-        (EMPTY, "not attempted yet"),
-        ("def another():\n    ...", "not attempted yet"),
-        (FORGED, "wrong: "),
-        ("def r_squared(x, y):\n    return missing", "wrong: your function raised NameError"),
-        ("def r_squared(x, y:\n", "wrong: "),
-    ],
-)
-def test_the_chapters_own_check_decides(project: Path, answer: str, verdict: str) -> None:
-    (found,) = judged(project, answer)
-    assert found.verdict.startswith(verdict), found
-
-
-def test_the_last_answer_counts(project: Path) -> None:
-    (found,) = judged(project, "def r_squared(x, y):\n    return x.sum()", RIGHT)
-    assert found.exercise == "1.3" and found.verdict.startswith("right")
+def test_the_chapters_own_check_decides_on_the_last_answer(project: Path) -> None:
+    found = judged(project, {name: cells for name, (cells, _) in ANSWERS.items()})
+    assert len(found) == len(ANSWERS)
+    for (name, (_, verdict)), one in zip(ANSWERS.items(), found, strict=True):
+        assert one.verdict.startswith(verdict), (name, one)
+    assert found[0].exercise == "1.3"
 
 
 def test_an_answer_that_ends_the_kernel_is_wrong(project: Path) -> None:
-    (found,) = judged(project, "import os\ndef r_squared(x, y):\n    os._exit(1)")
+    (found,) = judged(project, {"ending": ["import os\ndef {name}(x, y):\n    os._exit(1)"]})
     assert found == Grade("all", "wrong: an answer ended the kernel")
 
 

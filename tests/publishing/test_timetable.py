@@ -25,6 +25,7 @@ def test_times_are_those_of_the_last_execution(project: Path) -> None:
 
 def test_every_chapter_of_this_repository_has_a_row() -> None:
     rows = timetable(root=CLONE)
-    assert [row["chapter"] for row in rows] == list(range(1, len(rows) + 1))
+    numbers = [row["chapter"] for row in rows]
+    assert numbers == sorted(set(numbers)) and len(numbers) >= 13
     assert all(row["exercises"] >= 3 for row in rows)
     assert all(6 <= row["slides"] <= 10 for row in rows[:4])

@@ -12,7 +12,6 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
-from papermill.parameterize import parameterize_notebook
 
 from armsrace.publishing.editions import student
 from armsrace.publishing.engine import CELL_SECONDS
@@ -44,6 +43,8 @@ def assemble(submission: NotebookNode, chapter: NotebookNode) -> NotebookNode:
         found = CHECK.search(cell.source) if cell.cell_type == "code" else None
         if found is None:
             cells.append(cell)
+            if "parameters" in cell.metadata.get("tags", ()):
+                cells.append(nbformat.v4.new_code_cell(f'profile = "{PROFILE}"'))
             continue
         answer = _defining(submission, found.group(1)) or cell.source
         module = f"from armsrace.exercises import chapter_{_number(chapter)} as exercises\n"
@@ -51,10 +52,7 @@ def assemble(submission: NotebookNode, chapter: NotebookNode) -> NotebookNode:
         check.metadata["exercise"] = found.group(1)
         cells += [nbformat.v4.new_code_cell(CHECK.sub("", answer)), check]
     notebook.cells = cells
-    for cell in cells:
-        # Papermill looks for its tag in each cell, and expects that each has some.
-        cell.metadata.setdefault("tags", [])
-    return parameterize_notebook(notebook, {"profile": PROFILE})
+    return notebook
 
 
 def grade(submission: Path, chapters: list[Notebook]) -> list[Grade]:
