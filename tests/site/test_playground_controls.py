@@ -51,6 +51,7 @@ def test_keyboard_reaches_and_moves_everything(page: Page) -> None:
     assert "Targeted PGD" in told(page)
     tab_to(page, "target")
     page.keyboard.press("3")
+    assert "Targeted PGD towards 3" in told(page)
     assert "that the network reads a 3" in page.inner_text("#threat")
     tab_to(page, "epsilon")
     page.keyboard.press("ArrowRight")
@@ -60,7 +61,7 @@ def test_keyboard_reaches_and_moves_everything(page: Page) -> None:
     assert "1 gradient an image" in page.inner_text("#threat")
     tab_to(page, "knows")
     page.keyboard.press("Space")
-    assert "behind the purifier too" in page.inner_text("#threat")
+    assert "the purifier's too" in page.inner_text("#threat")
 
 
 def test_attack_breaks_the_undefended_and_knowledge_breaks_the_purified(page: Page) -> None:

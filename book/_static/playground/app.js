@@ -1,6 +1,7 @@
 // The page: controls to a request, the worker's answers to rows.
 import { newGallery } from "./gallery.js";
 import { newPad } from "./pad.js";
+import { paintImage } from "./pictures.js";
 import { newRow } from "./rows.js";
 import { stateThreat } from "./threat.js";
 
@@ -61,8 +62,9 @@ function showRow({ name, label, last, ...result }) {
   told.push(rows[name].show({ ...result, label }, request));
   if (!last) return;
   document.body.dataset.state = "answered";
-  const budget = `ε = ${request.epsilon}`;
-  at("status").textContent = `${NAMES[request.attack]}, ${budget}. ${told.join(". ")}.`;
+  const goal = request.attack === "targeted" ? ` towards ${request.target}` : "";
+  const attack = `${NAMES[request.attack]}${goal}, ε = ${request.epsilon}`;
+  at("status").textContent = `${attack}. ${told.join(". ")}.`;
 }
 
 function begin({ manifest, digits, budgets: swept }) {
@@ -76,7 +78,11 @@ function begin({ manifest, digits, budgets: swept }) {
     choose(image, label);
   });
   const tell = (text) => (at("status").textContent = text);
-  const pad = newPad(at("paper"), (image) => choose(image, null), tell);
+  const pad = newPad(at("paper"), (image) => {
+    at("seen-figure").hidden = image === null;
+    if (image) paintImage(at("seen"), image);
+    choose(image, null);
+  }, tell);
   const openPad = (open) => {
     at("pad").hidden = !open;
     at("draw").setAttribute("aria-expanded", String(open));

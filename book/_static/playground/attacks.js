@@ -14,7 +14,7 @@ export function uniform(seed) {
   };
 }
 
-/** One signed step, up the label's loss or down the target's, put back into the ball and the box. */
+/** One signed step, up the label's loss or down the target's, put back into ball and box. */
 function step(net, image, current, { label, target, size, epsilon }) {
   const towards = target === null ? 1 : -1;
   const { gradient } = lossGradient(net, current, target ?? label);

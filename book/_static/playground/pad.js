@@ -13,13 +13,13 @@ export function newPad(canvas, drawn, told) {
   // The ink lies on a canvas of its own, so that the pen's ring is no part of the drawing.
   const sheet = new OffscreenCanvas(side, side);
   const ink = sheet.getContext("2d", { willReadFrequently: true });
-  let [pen, down, stroking] = [[side / 2, side / 2], false, false];
+  let [pen, down, stroking, keyed] = [[side / 2, side / 2], false, false, false];
 
   function refresh() {
     context.fillStyle = "#ffffff";
     context.fillRect(0, 0, side, side);
     context.drawImage(sheet, 0, 0);
-    if (document.activeElement !== canvas || stroking) return;
+    if (document.activeElement !== canvas || !keyed) return;
     context.beginPath();
     context.arc(...pen, PEN / 2, 0, 2 * Math.PI);
     context.lineWidth = 3;
@@ -59,7 +59,7 @@ export function newPad(canvas, drawn, told) {
   };
   canvas.addEventListener("pointerdown", (event) => {
     canvas.setPointerCapture(event.pointerId);
-    [pen, stroking] = [place(event), true];
+    [pen, stroking, keyed] = [place(event), true, false];
     lineTo(pen);
   });
   canvas.addEventListener("pointermove", (event) => stroking && lineTo(place(event)));
@@ -73,6 +73,7 @@ export function newPad(canvas, drawn, told) {
   canvas.addEventListener("pointercancel", end);
 
   canvas.addEventListener("keydown", (event) => {
+    keyed = true;
     if (event.key in MOVES) {
       const to = pen.map((value, axis) => value + STRIDE * MOVES[event.key][axis])
         .map((value) => Math.min(side - PEN / 2, Math.max(PEN / 2, value)));
@@ -95,7 +96,10 @@ export function newPad(canvas, drawn, told) {
     }
     event.preventDefault();
   });
-  canvas.addEventListener("focus", refresh);
+  canvas.addEventListener("focus", () => {
+    keyed = canvas.matches(":focus-visible");
+    refresh();
+  });
   canvas.addEventListener("blur", refresh);
   refresh();
   return { clear };

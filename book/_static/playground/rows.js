@@ -62,7 +62,7 @@ export function newRow(name, networks) {
     pictures, table, element("figure", { class: "confidence" }, curve.svg,
       element("figcaption", {}, "confidence in the true class")));
 
-  function show(result, { image, epsilon }) {
+  function show(result, { image, epsilon, attack, target }) {
     const { adversarial: found, purified: redrawn, shares, label, milliseconds } = result;
     const answer = read(shares);
     paintImage(adversarial, found);
@@ -81,7 +81,9 @@ export function newRow(name, networks) {
     const right = answer === label;
     const [kind, sign] = right ? ["right", "✓"] : ["wrong", "✗"];
     const verdict = element("strong", { class: kind }, `${answer} ${sign}`);
-    said.replaceChildren("Reads ", verdict, ` with ${percent(shares[answer])}; it is a ${label}.`);
+    const wanted = attack === "targeted" ? `, the attacker wanted a ${target}` : "";
+    const truth = ` with ${percent(shares[answer])}; it is a ${label}${wanted}.`;
+    said.replaceChildren("Reads ", verdict, truth);
     time.textContent = `Attacked in ${milliseconds.toFixed(0)} ms in your browser.`;
     curve.mark(epsilon);
     return `${title}: reads ${answer}, ${kind}`;

@@ -10,10 +10,10 @@ export function stateThreat(body, { attack, epsilon, steps, target, knows }) {
     : `a random start in the ball, then ${steps} steps of 2.5 ε / ${steps} along the sign of the ` +
       "gradient, each put back into the ball and the box";
   const purifier = knows
-    ? "behind the purifier too: the gradient runs through reformer and classifier"
-    : "but not the purifier: that row is attacked with the undefended network's gradient";
+    ? "the purifier's too: its row is attacked with the gradient through purifier and classifier"
+    : "except the purifier's: its row is attacked with the undefended network's gradient";
   const rows = {
-    Knows: `each network and its weights (white box), ${purifier}`,
+    Knows: `all networks and their weights, ${purifier}`,
     Wants: goal,
     "May change": `each pixel by at most ε = ${epsilon} (L∞), within [0, 1]`,
     Does: means,
