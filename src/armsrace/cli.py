@@ -12,15 +12,14 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 
 from armsrace import cli_arena
-from armsrace.publishing.commands import doctor, slides
+from armsrace.publishing import commands
 
 if TYPE_CHECKING:
     from armsrace.models import zoo
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 console = Console()
-app.command()(doctor)
-app.command()(slides)
+commands.register(app)
 
 
 @app.command()

@@ -12,6 +12,12 @@ from rich.console import Console
 COLOURS = {"ok": "green", "warning": "yellow", "missing": "red"}
 
 
+def register(app: typer.Typer) -> None:
+    """Add the commands to those of `armsrace`."""
+    for command in (doctor, grade, slides):
+        app.command()(command)
+
+
 def doctor() -> None:
     """Say what this computer lacks for the course; fails only where a chapter could not run."""
     from armsrace import datasets
