@@ -7,6 +7,9 @@ from armsrace.defenses.adversarial_images import (
     rand_fgsm_images,
 )
 from armsrace.defenses.adversarial_training import mixture, trades, warmed_up
+from armsrace.defenses.analysis_by_synthesis import AnalysisBySynthesis, Explanation
+from armsrace.defenses.binary_synthesis import Binarized, ClassWeighted, fitted_factors
+from armsrace.defenses.class_search import AdamSearch
 from armsrace.defenses.deep_image_prior import DeepImagePrior
 from armsrace.defenses.detection import (
     Detected,
@@ -19,21 +22,30 @@ from armsrace.defenses.detection import (
 from armsrace.defenses.distillation import Tempered, at_temperature, distilled_from, softened
 from armsrace.defenses.inversion import Inversion, LatentProjection, invert
 from armsrace.defenses.latent_search import LatentSearch
+from armsrace.defenses.levenberg_marquardt import LevenbergMarquardt
 from armsrace.defenses.magnet import JensenShannon, MagNet, ReconstructionError, jensen_shannon
 from armsrace.defenses.manifold import divergence_apart, with_pairs
+from armsrace.defenses.nearest_neighbor import NearestNeighbor
 from armsrace.defenses.purified import Purified
 from armsrace.defenses.recipes import RECIPES
 
 __all__ = [
     "RECIPES",
+    "AdamSearch",
+    "AnalysisBySynthesis",
+    "Binarized",
+    "ClassWeighted",
     "DeepImagePrior",
     "Detected",
     "Divergence",
+    "Explanation",
     "Inversion",
     "JensenShannon",
     "LatentProjection",
     "LatentSearch",
+    "LevenbergMarquardt",
     "MagNet",
+    "NearestNeighbor",
     "Purified",
     "ReconstructionError",
     "Surprise",
@@ -45,6 +57,7 @@ __all__ = [
     "divergence_apart",
     "ensemble_images",
     "fgsm_images",
+    "fitted_factors",
     "invert",
     "jensen_shannon",
     "mixture",

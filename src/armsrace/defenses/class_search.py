@@ -81,3 +81,21 @@ class AdamSearch:
                 latents.copy_(within(latents, self.radius))
         with torch.no_grad():
             return Found(best, generators.draw(best), lowest)
+
+
+def slope_left(
+    generators: ClassGenerators, pixels: Tensor, latents: Tensor, radius: float = 5.0
+) -> Tensor:
+    """How far from an optimum of `evidence` latents (N, K, L) are, (N, K): 0 at one.
+
+    The length of the gradient for images (N, P), without what the sphere of the radius holds back.
+    """
+    variable = latents.detach().clone().requires_grad_()
+    with torch.enable_grad():
+        error = (generators.draw(variable) - pixels[:, None]).square().sum(dim=2)
+        values = evidence(error, variable.square().sum(dim=2))
+        (slope,) = torch.autograd.grad(values.sum(), variable)
+    outward = latents / latents.norm(dim=2, keepdim=True).clamp_min(radius * 1e-9)
+    across = (slope * outward).sum(dim=2, keepdim=True).clamp_max(0)
+    held = latents.norm(dim=2, keepdim=True) >= radius * (1 - 1e-5)
+    return (slope - torch.where(held, across * outward, 0)).norm(dim=2)

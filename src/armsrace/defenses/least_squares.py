@@ -71,14 +71,17 @@ class Point:
     curvature: Tensor
     missing: Tensor
 
-    def step(self, damping: Tensor) -> Tensor:
-        """The damped step (N, K, L); where the learnt curvature is not convex, without it."""
+    def stepped(self, damping: Tensor, radius: float) -> Tensor:
+        """Latents (N, K, L), no longer than the radius, at which the damped model is least.
+
+        That of the learnt curvature, or where that is not convex, of Gauss and Newton's.
+        """
         diagonal = self.curvature.diagonal(dim1=2, dim2=3)
         held = torch.diag_embed((damping * diagonal.mean(dim=2))[..., None].expand_as(diagonal))
         plain = self.curvature + held
         concave = torch.linalg.cholesky_ex(plain + self.missing)[1] != 0
         matrix = torch.where(concave[..., None, None], plain, plain + self.missing)
-        return -torch.linalg.solve(matrix, self.slope)
+        return _least_within(matrix, _applied(matrix, self.latents) - self.slope, radius)
 
     def learning(self, before: Point) -> Point:
         """This point, with the missing curvature that the step from `before` shows.
@@ -107,6 +110,27 @@ class Point:
             torch.where(rows.view(*rows.shape, *[1] * (old.ndim - 2)), new, old)
             for old, new in zip(ours, theirs, strict=True)
         ))  # fmt: skip
+
+
+def _least_within(matrix: Tensor, vector: Tensor, radius: float) -> Tensor:
+    """The z of length at most the radius with the least ½ zᵀ A z − bᵀ z; A positive, (…, L, L).
+
+    (A + μ)⁻¹ b, with the μ ≥ 0 at which its length is the radius, by bisection.
+    """
+    values, axes = torch.linalg.eigh(matrix)
+    # Rounding can leave the least of them below 0.
+    values = values.clamp_min(torch.finfo(values.dtype).eps * values[..., -1:])
+    parts = _applied(axes.mT, vector)
+    free, radii = parts / values, torch.full_like(values[..., :1], radius)
+    outside = free.norm(dim=-1, keepdim=True) > radii
+    if not outside.any():
+        return _applied(axes, free)
+    low, high = torch.zeros_like(radii), parts.norm(dim=-1, keepdim=True) / radii
+    for _ in range(40):
+        middle = (low + high) / 2
+        longer = (parts / (values + middle)).norm(dim=-1, keepdim=True) > radii
+        low, high = torch.where(longer, middle, low), torch.where(longer, high, middle)
+    return _applied(axes, torch.where(outside, parts / (values + high), free))
 
 
 def _applied(rows: Tensor, vector: Tensor) -> Tensor:

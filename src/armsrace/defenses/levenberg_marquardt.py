@@ -67,7 +67,7 @@ class LevenbergMarquardt:
     def _descended(self, problem: Problem, state: _State, steps: int) -> _State:
         at, damping = state.point, state.damping
         for _ in range(steps):
-            trial = problem.at(within(at.latents + at.step(damping), self.radius))
+            trial = problem.at(within(at.stepped(damping, self.radius), self.radius))
             lower = trial.values < at.values
             damping = (damping * torch.where(lower, 0.2, 5.0)).clamp(1e-6, 1e6)
             at = at.replaced(lower, trial.learning(at))

@@ -51,11 +51,11 @@ class PriorSamples(nn.Module):
             generator=default_generator(generator),
         )  # fmt: skip
         likely = drawn.square().sum(dim=1).argsort(stable=True)[:count].sort().values
-        # Whatever dtype and device the generators have, they show in what they draw.
-        self.register_buffer("latents", drawn[likely], persistent=False)
         with torch.no_grad():
-            parts = [self._drawn(generators, part) for part in self.latents.split(CHUNK)]
+            parts = [self._drawn(generators, part) for part in drawn[likely].split(CHUNK)]
         images = torch.cat(parts).transpose(0, 1).contiguous()
+        # The generators' dtype and device show in what they draw.
+        self.register_buffer("latents", drawn[likely].to(images), persistent=False)
         self.register_buffer("images", images, persistent=False)
         sizes = images.square().sum(dim=2) + self.latents.square().sum(dim=1) / 2
         self.register_buffer("costs", sizes, persistent=False)

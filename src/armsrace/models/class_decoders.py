@@ -67,7 +67,7 @@ class ClassDecoders(nn.Module):
 
     def _features(self, latents: Tensor) -> list[Tensor]:
         """What the three hidden layers answer, (N, K · filters, H, W) each."""
-        hidden = torch.baddbmm(self.bias_1, latents.transpose(0, 1), self.weight_1)
+        hidden = torch.baddbmm(self.bias_1, latents.to(self.bias_1).transpose(0, 1), self.weight_1)
         planes = F.elu(hidden).view(self.classes, -1, 16, hidden.shape[2] // 16)
         planes = planes.permute(1, 0, 3, 2).reshape(len(latents), -1, 4, 4)
         features = [planes.contiguous(memory_format=torch.channels_last)]

@@ -1,0 +1,77 @@
+"""Binary ABS: pixels are black or white before they are explained, and classes are weighed."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from armsrace.contracts import check_classes, check_count, check_labels
+from armsrace.defenses.analysis_by_synthesis import AnalysisBySynthesis
+
+
+class Binarized(nn.Module):
+    """A purifier: 1 where a pixel is above the threshold, else 0.
+
+    Its gradient is 0 wherever there is one. An attack goes through
+    `attacks.composition.straight_through`. Raises ValueError where the threshold is not in (0, 1).
+    """
+
+    def __init__(self, threshold: float = 0.5) -> None:
+        super().__init__()
+        if not 0 < threshold < 1:
+            raise ValueError(f"threshold must lie in (0, 1), got {threshold:g}")
+        self.threshold = threshold
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images of any shape to images of 0 and 1 of that shape."""
+        return (images > self.threshold).to(images.dtype)
+
+
+class ClassWeighted(nn.Module):
+    """Analysis by synthesis with a factor for each class's cost.
+
+    `Purified(Binarized(), ClassWeighted(model, factors))` is Binary ABS (Schott et al. 2019, §4).
+    factors: (K,), above 0, such as `fitted_factors` finds. Raises ValueError where they are not.
+    """
+
+    factors: Tensor
+
+    def __init__(self, model: AnalysisBySynthesis, factors: Tensor) -> None:
+        super().__init__()
+        wanted = (model.generators.classes,)
+        if factors.shape != wanted:
+            raise ValueError(f"factors must have shape {wanted}, got {tuple(factors.shape)}")
+        if not (factors > 0).all():
+            raise ValueError(f"factors must be > 0, got {factors.min().item():g}")
+        self.model = model
+        self.register_buffer("factors", factors.detach().clone())
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (N, C, H, W) to logits (N, K)."""
+        return self.model(images) * self.factors.to(images.dtype)
+
+
+def fitted_factors(costs: Tensor, labels: Tensor, steps: int = 100) -> Tensor:
+    """Factors (K,) for the costs (N, K) of held-out images labelled (N,), around 1.
+
+    Those with the least cross-entropy of −factor · cost, which is convex in them, by L-BFGS,
+    divided by their geometric mean: a common factor decides nothing. The authors chose theirs to
+    be right most often. Raises ValueError or TypeError naming the argument and the rule it breaks.
+    """
+    check_count("steps", steps)
+    check_labels(labels, len(costs))
+    check_classes(labels, costs.shape[1])
+    scaled = (costs.detach() / costs.detach().mean()).double()
+    with torch.inference_mode(False), torch.enable_grad():
+        logarithms = torch.zeros_like(scaled[0]).requires_grad_()
+        lbfgs = torch.optim.LBFGS([logarithms], max_iter=steps, line_search_fn="strong_wolfe")
+
+        def loss() -> Tensor:
+            lbfgs.zero_grad()
+            value = nn.functional.cross_entropy(-logarithms.exp() * scaled, labels)
+            value.backward()
+            return value
+
+        lbfgs.step(loss)
+    found = logarithms.detach()
+    return (found - found.mean()).exp().to(costs.dtype)
