@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,11 +9,17 @@ from small_book import COUNTING, chapter, execute
 from armsrace.publishing.timetable import timetable
 from armsrace.resources import CLONE
 
-SOLUTION = '---\nmystnb: {code_prompt_show: "Show a solution"}\n---\n1 + 1'
+EXERCISE = """from types import SimpleNamespace
+exercises, one = SimpleNamespace(check_one=print), None
+exercises.check_one(one)"""
+SOLUTION = """---
+mystnb: {code_prompt_show: "Show a solution"}
+---
+exercises.check_one(exercises)"""
 
 
 def test_times_are_those_of_the_last_execution(project: Path) -> None:
-    source = chapter(COUNTING, SOLUTION, ":tags: [slide]\n\n2 + 2")
+    source = chapter(COUNTING, EXERCISE, SOLUTION, ":tags: [slide]\n\n2 + 2")
     (project / "chapters/01_one.md").write_text(source)
     known = {"chapter": 1, "title": "A title", "exercises": 1, "slides": 1}
     assert timetable(root=project) == [known | {"executes in": "not executed here"}]
@@ -27,5 +34,20 @@ def test_every_chapter_of_this_repository_has_a_row() -> None:
     rows = timetable(root=CLONE)
     numbers = [row["chapter"] for row in rows]
     assert numbers == sorted(set(numbers)) and len(numbers) >= 13
-    assert all(row["exercises"] >= 3 for row in rows)
+    assert all(row["exercises"] == 3 for row in rows)
     assert all(6 <= row["slides"] <= 10 for row in rows[:4])
+
+
+def test_the_guide_plans_every_chapter_once_and_names_exercises_that_exist() -> None:
+    guide = (CLONE / "book" / "teaching.md").read_text()
+    weeks = [row.split("|")[2] for row in guide.splitlines() if re.match(r"\| \d+ \|", row)]
+    assert len(weeks) == 14
+    planned = [int(number) for week in weeks for number in re.findall(r"(\d+),", week)]
+    assert planned == list(range(1, 22))
+    texts = [path.read_text() for path in (CLONE / "chapters").glob("*.md")]
+    known = {
+        n for text in texts for n in re.findall(r"^(?:### |\*\*Exercise )([\d.]+\d)", text, re.M)
+    }
+    named = set(re.findall(r"\b\d+\.\d\b", guide.partition("## Fourteen weeks")[2]))
+    assert len(named) > 20
+    assert named <= known

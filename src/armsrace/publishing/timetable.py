@@ -7,7 +7,8 @@ from pathlib import Path
 
 import jupytext
 
-from armsrace.publishing.editions import is_solution
+from armsrace.publishing.editions import student
+from armsrace.publishing.grading import CHECK
 from armsrace.publishing.layout import Layout, notebooks
 from armsrace.publishing.notebooks import Record
 from armsrace.publishing.slides import is_slide
@@ -27,7 +28,7 @@ def timetable(profile: str = "reader", root: Path = CLONE) -> list[dict[str, obj
     for page in notebooks(root):
         if not page.is_chapter:
             continue
-        cells = jupytext.read(page.path).cells
+        cells = student(jupytext.read(page.path)).cells
         record = Record.read(layout.records / f"{page.name}.json")
         title = TITLE.search(cells[0].source)
         rows.append(
@@ -35,7 +36,7 @@ def timetable(profile: str = "reader", root: Path = CLONE) -> list[dict[str, obj
                 "chapter": page.number,
                 "title": title.group(1) if title else page.name,
                 "executes in": f"{record.seconds:.0f} s" if record else "not executed here",
-                "exercises": sum(map(is_solution, cells)),
+                "exercises": sum(len(CHECK.findall(cell.source)) for cell in cells),
                 "slides": sum(map(is_slide, cells)),
             }
         )
