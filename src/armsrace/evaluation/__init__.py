@@ -11,10 +11,13 @@ from armsrace.evaluation.robustness import (
     perturbation_sizes,
     robustness_curve,
 )
+from armsrace.evaluation.synthesis_bounds import SynthesisBounds, synthesis_bounds
+from armsrace.evaluation.synthesis_bounds_linf import linf_bounds
 from armsrace.evaluation.targets import Case, TargetCases, all_targets, best_average_worst
 
 __all__ = [
-    "Case", "MaskingReport", "RobustnessCurve", "TargetCases", "accuracy", "accuracy_at",
-    "all_targets", "attack_in_batches", "best_average_worst", "masking_report", "median_distance",
-    "perturbation_sizes", "robustness_curve", "seeded", "smallest_epsilon",
+    "Case", "MaskingReport", "RobustnessCurve", "SynthesisBounds", "TargetCases", "accuracy",
+    "accuracy_at", "all_targets", "attack_in_batches", "best_average_worst", "linf_bounds",
+    "masking_report", "median_distance", "perturbation_sizes", "robustness_curve", "seeded",
+    "smallest_epsilon", "synthesis_bounds",
 ]  # fmt: skip
