@@ -38,3 +38,10 @@ def test_each_race_is_a_table(stored: Path) -> None:
 def test_nothing_stored_is_said(stored: Path) -> None:
     with pytest.raises(FileNotFoundError, match="run `make bench`"):
         benchmarks()
+
+
+@pytest.mark.parametrize("text", ['{"A search": {"norm"', "[]", json.dumps({"A search": {"n": 3}})])
+def test_a_damaged_file_is_named(stored: Path, text: str) -> None:
+    stored.write_text(text)
+    with pytest.raises(ValueError, match=r"benchmark\.json cannot be read, run `make bench` again"):
+        benchmarks()

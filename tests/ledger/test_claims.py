@@ -1,9 +1,11 @@
 """Claims are complete, and a number gets the verdict that its rule gives."""
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
-from armsrace.ledger import Claim, Verdict, load_claims, verdict
+from armsrace.ledger import Claim, Verdict, claims, load_claims, verdict
 from armsrace.ledger.claims import papers
 
 FIELDS = dict(
@@ -82,3 +84,20 @@ def test_the_shipped_claims_are_sound() -> None:
         if claim.band is not None and claim.direction is not None:
             low, high = claim.direction
             assert low <= claim.band[0] and claim.band[1] <= high, claim.id
+
+
+@pytest.mark.parametrize(
+    ("content", "rule"),
+    [
+        (b"claims: [{id: a", "cannot be read"),
+        (b"\xff\xfe", "cannot be read"),
+        (b"", "is it cut short"),
+        (b"papers: {}", "is it cut short"),
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path: Path, monkeypatch, content: bytes, rule: str) -> None:
+    (tmp_path / "claims.yml").write_bytes(content)
+    monkeypatch.setattr(claims, "data_root", lambda: tmp_path)
+    for read in (load_claims, papers):
+        with pytest.raises(ValueError, match=rf"claims\.yml .*{rule}"):
+            read.__wrapped__()

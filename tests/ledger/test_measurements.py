@@ -113,8 +113,9 @@ def test_check_names_what_left_its_band_or_is_missing(session) -> None:
     assert any(ID in line and "not measured" in line for line in ledger.check("reader"))
 
 
-def test_a_damaged_file_is_named(session) -> None:
-    (session / "reader.json").write_text('[{"id": "x"')
+@pytest.mark.parametrize("text", ["", '[{"id": "x"', "{}", "5", '[{"id": "x"}]', "\0"])
+def test_a_damaged_file_is_named(session, text: str) -> None:
+    (session / "reader.json").write_text(text)
     with pytest.raises(ValueError, match=r"reader\.json cannot be read, delete it"):
         ledger.check("reader")
 

@@ -38,6 +38,7 @@ def test_what_is_missing_or_broken_is_named(folder) -> None:
         ledger.recorded("other")
     path = folder / "measured" / "broken.json"
     path.parent.mkdir()
-    path.write_text('{"a": {"n": 3}}')
-    with pytest.raises(ValueError, match=r"broken\.json cannot be read"):
-        ledger.recorded("broken")
+    for text in ("", '{"a": {"n": 3}}', '{"a": {"n"', "[]"):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=r"broken\.json cannot be read"):
+            ledger.recorded("broken")

@@ -1,5 +1,6 @@
 """Weights are found, verified, and what their cards say."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -109,3 +110,28 @@ def test_weights_of_another_network(copied: Path) -> None:
         (copied / f"softmax.{suffix}").rename(copied / f"s3-cnn.{suffix}")
     with pytest.raises(zoo.CheckpointError, match="does not fit the architecture of s3-cnn"):
         zoo.load("s3-cnn")
+
+
+@pytest.mark.parametrize("kept", [0, 7, 1_000])
+def test_weights_cut_short_are_found(copied: Path, kept: int) -> None:
+    path = copied / "softmax.safetensors"
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(zoo.CheckpointError, match=r"softmax\.safetensors is damaged: sha256"):
+        zoo.load("softmax")
+
+
+def test_what_is_sealed_but_no_safetensors_is_named(copied: Path) -> None:
+    path, card = copied / "softmax.safetensors", copied / "softmax.json"
+    path.write_bytes(path.read_bytes()[:1_000])
+    fields = json.loads(card.read_text())
+    fields["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    card.write_text(json.dumps(fields))
+    with pytest.raises(zoo.CheckpointError, match=r"softmax\.safetensors is no safetensors file"):
+        zoo.load("softmax")
+
+
+@pytest.mark.parametrize("content", [b"", b'{"name": "soft', b"\xff\xfe", b"[]"])
+def test_a_card_cut_short_is_named(copied: Path, content: bytes) -> None:
+    (copied / "softmax.json").write_bytes(content)
+    with pytest.raises(zoo.CheckpointError, match=r"the card .*softmax\.json cannot be read"):
+        zoo.load("softmax")

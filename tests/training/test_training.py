@@ -17,6 +17,7 @@ from armsrace.models import classifiers
 from armsrace.training.loop import fit
 from armsrace.training.recipe import Recipe, one_cycle
 from armsrace.training.recipes import RECIPES, three_against_seven
+from armsrace.training.resume import Spent, restore, save
 
 
 def small() -> torch.nn.Module:
@@ -73,6 +74,16 @@ def test_a_run_stopped_after_an_epoch_ends_the_same(stripes, tmp_path, optimizer
     )  # fmt: skip
     assert min(steps) > 16, "the first two epochs of 8 steps are not run again"
     assert same(resumed, train(small, stripes, recipe))
+
+
+@pytest.mark.parametrize("kept", [0, 20, -1])
+def test_a_damaged_state_is_named(tmp_path: Path, kept: int) -> None:
+    state, model = tmp_path / "state.safetensors", small()
+    optimizer = torch.optim.Adam(model.parameters())
+    save(state, model, optimizer, Spent(1, 2.0))
+    state.write_bytes(state.read_bytes()[:kept])
+    with pytest.raises(ValueError, match=r"state\.safetensors is damaged, delete it"):
+        restore(state, model, optimizer)
 
 
 def test_the_learning_rate_rises_and_falls() -> None:

@@ -13,12 +13,17 @@ from armsrace.resources import data_root
 def benchmarks() -> list[Markup]:
     """One table a race of `make bench`: who found what, how far away, for how many queries.
 
-    Raises FileNotFoundError where `make bench` has stored nothing.
+    Raises FileNotFoundError where `make bench` has stored nothing, ValueError where its file is
+    damaged.
     """
     path = data_root() / "measured" / "benchmark.json"
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: run `make bench`")
-    return [_race(name, row) for name, row in json.loads(path.read_text("utf-8")).items()]
+    try:
+        races = json.loads(path.read_text("utf-8"))
+        return [_race(name, row) for name, row in races.items()]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read, run `make bench` again: {error!r}") from error
 
 
 def _race(name: str, row: dict[str, Any]) -> Markup:

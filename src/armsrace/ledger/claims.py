@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import IntEnum
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
@@ -90,7 +90,7 @@ class Claim(BaseModel):
 @cache
 def load_claims() -> Mapping[str, Claim]:
     """All claims by id, in the file's order; raises ValueError for a double id or unknown order."""
-    content = yaml.safe_load((data_root() / "claims.yml").read_text(encoding="utf-8"))
+    content = _content()
     claims: dict[str, Claim] = {}
     for row in content["claims"]:
         claim = Claim.model_validate(row)
@@ -107,8 +107,18 @@ def load_claims() -> Mapping[str, Claim]:
 @cache
 def papers() -> Mapping[str, str]:
     """Citation key to the short name that tables print."""
-    content = yaml.safe_load((data_root() / "claims.yml").read_text(encoding="utf-8"))
-    return dict(content["papers"])
+    return dict(_content()["papers"])
+
+
+def _content() -> dict[str, Any]:
+    path = data_root() / "claims.yml"
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    if not isinstance(content, dict) or not {"claims", "papers"} <= content.keys():
+        raise ValueError(f"{path} must hold `claims` and `papers`: is it cut short?")
+    return content
 
 
 def verdict(claim: Claim, values: Mapping[str, float]) -> Verdict:

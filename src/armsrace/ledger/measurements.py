@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 import math
 import os
 import sys
@@ -11,7 +10,7 @@ from datetime import date
 from pathlib import Path
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from armsrace import datasets
 from armsrace.ledger.claims import SOURCES, load_claims, papers, verdict
@@ -37,6 +36,8 @@ class Measurement(BaseModel):
     def _repr_mimebundle_(self, **_: object) -> dict[str, object]:
         return {MIME: self.model_dump(), "text/html": _line(self), "text/plain": repr(self)}
 
+
+ROWS = TypeAdapter(list[Measurement])
 
 SESSION: dict[str, Measurement] = {}
 """What this process has measured, by claim."""
@@ -94,8 +95,7 @@ def load_measured(profile: str) -> dict[str, Measurement]:
     if not path.exists():
         return {}
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-        found = [Measurement.model_validate(row) for row in rows]
+        found = ROWS.validate_json(path.read_bytes())
     except ValueError as error:
         raise ValueError(f"{path} cannot be read, delete it and build again: {error}") from error
     return {row.id: row for row in found}

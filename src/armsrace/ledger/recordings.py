@@ -6,7 +6,7 @@ import json
 from datetime import date
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from armsrace.ledger.measurements import device_name
 from armsrace.resources import code_version, data_root, replacing
@@ -36,6 +36,9 @@ class Recording(BaseModel):
         return f"n = {self.n:,}; {data}; {self.device}; {self.date}; {self.commit}"
 
 
+ROWS = TypeAdapter(dict[str, Recording])
+
+
 def recorded(study: str) -> dict[str, Recording]:
     """The recordings of data/measured/STUDY.json by name.
 
@@ -45,8 +48,7 @@ def recorded(study: str) -> dict[str, Recording]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: run the study's script in benchmarks/")
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-        return {name: Recording.model_validate(row) for name, row in rows.items()}
+        return ROWS.validate_json(path.read_bytes())
     except ValueError as error:
         raise ValueError(f"{path} cannot be read, record it again: {error}") from error
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import nn
 
@@ -82,7 +83,7 @@ def card(name: str) -> Card:
     path = weights.with_suffix(".json")
     try:
         return Card.model_validate_json(path.read_text())
-    except (OSError, ValidationError) as error:
+    except (OSError, UnicodeDecodeError, ValidationError) as error:
         raise CheckpointError(f"the card {path} cannot be read: {error}") from error
 
 
@@ -106,6 +107,8 @@ def load(name: str, device: str | torch.device = "cpu") -> nn.Module:
         model = build(name)
     try:
         model.load_state_dict(unpacked(load_safetensors(content)))
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is no safetensors file: {error}") from error
     except RuntimeError as error:
         raise CheckpointError(f"{path} does not fit the architecture of {name}: {error}") from error
     # Measured on a CPU: this layout takes 0.7 of the time forwards, and makes an answer

@@ -18,12 +18,13 @@ def collect(names: Iterable[str], layout: Layout) -> Path:
     """Write the measurements in the outputs of the executed notebooks and return the file's path.
 
     A claim measured twice keeps its last measurement. The paper profile's file is part of the
-    repository and is added to, since its chapters may be executed one by one.
+    repository and is added to, since its chapters may be executed one by one. Raises ValueError
+    naming that file where it cannot be read.
     """
     paper = layout.profile == "paper"
     folder = layout.root / "data" if paper else layout.build
     path = folder / "measured" / f"{layout.profile}.json"
-    rows = {row["id"]: row for row in json.loads(path.read_text())} if _keeps(path, paper) else {}
+    rows = _stored(path) if paper and path.is_file() else {}
     for name in names:
         rows |= {row["id"]: row for row in measurements(layout.notebooks / f"{name}.ipynb")}
     content = json.dumps([rows[key] for key in sorted(rows)], indent=2) + "\n"
@@ -40,5 +41,8 @@ def measurements(notebook: Path) -> list[dict[str, Any]]:
     return [output.data[MIME] for output in outputs if MIME in output.get("data", ())]
 
 
-def _keeps(path: Path, paper: bool) -> bool:
-    return paper and path.is_file()
+def _stored(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        return {row["id"]: row for row in json.loads(path.read_text(encoding="utf-8"))}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read, restore it: {error!r}") from error

@@ -91,7 +91,11 @@ def cached(chapter: Notebook, layout: Layout, key: str) -> Record | None:
     if record is None or record.key != _key(fresh, layout, key) or not has_outputs(chapter, layout):
         return None
     done = layout.notebooks / f"{chapter.name}.ipynb"
-    write(graft(fresh, nbformat.read(done, 4), injected=True), done)
+    try:
+        executed = nbformat.read(done, 4)
+    except ValueError:
+        return None  # Cut short or edited: what cannot be read has to be executed again.
+    write(graft(fresh, executed, injected=True), done)
     return record
 
 
@@ -100,8 +104,8 @@ def has_outputs(chapter: Notebook, layout: Layout) -> bool:
     done = layout.notebooks / f"{chapter.name}.ipynb"
     try:
         _cache(layout).merge_match_into_notebook(jupytext.read(chapter.path))
-    except KeyError:
-        return False
+    except (KeyError, OSError, ValueError):
+        return False  # Never executed, or what the cache holds cannot be read.
     return done.is_file()
 
 

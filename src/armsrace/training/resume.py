@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -35,19 +35,23 @@ def save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, spent: 
 def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Spent:
     """Put the state into model and optimizer and return what is spent.
 
-    Raises safetensors' SafetensorError for a damaged file, RuntimeError for another network's.
+    Raises ValueError naming a damaged file, RuntimeError for another network's.
     """
     weights: dict[str, Tensor] = {}
     slots: dict[int, dict[str, Tensor]] = {}
-    with safe_open(path, framework="pt") as file:
-        for key in file.keys():  # noqa: SIM118 (not a dict)
-            kind, _, rest = key.partition(".")
-            if kind == "model":
-                weights[rest] = file.get_tensor(key)
-            else:
-                index, _, slot = rest.partition(".")
-                slots.setdefault(int(index), {})[slot] = file.get_tensor(key)
-        spent = Spent(int(file.metadata()["epochs"]), float(file.metadata()["seconds"]))
+    try:
+        with safe_open(path, framework="pt") as file:
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+            spent = Spent(int(file.metadata()["epochs"]), float(file.metadata()["seconds"]))
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged, delete it to begin anew: {error}") from error
+    for key, value in state.items():
+        kind, _, rest = key.partition(".")
+        if kind == "model":
+            weights[rest] = value
+        else:
+            index, _, slot = rest.partition(".")
+            slots.setdefault(int(index), {})[slot] = value
     model.load_state_dict(weights)
     optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
     return spent
