@@ -105,8 +105,19 @@ def test_attacks_are_those_of_the_library(page, digits, labels, row: str) -> Non
     assert ((one - step).abs() < 1e-5)[unsure].double().mean() > 0.999
 
 
-def test_forty_steps_take_no_time(page) -> None:
-    times = page.evaluate(scripts.TIMES)
-    print("40 PGD steps:", ", ".join(f"{row} {ms:.0f} ms" for row, ms in times.items()))
-    # The aim is 250 ms; a busy machine may take several times that.
-    assert max(times.values()) < 2500
+@pytest.mark.parametrize("row", ROWS)
+def test_forty_steps_take_no_time(page, row: str) -> None:
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def busy() -> float:
+        """Milliseconds of processor time: other programs do not count."""
+        metrics = session.send("Performance.getMetrics")["metrics"]
+        return 1000 * next(one["value"] for one in metrics if one["name"] == "ThreadTime")
+
+    began = busy()
+    quickest = page.evaluate(scripts.FORTY_STEPS, row)
+    mean = (busy() - began) / scripts.RUNS
+    print(f"{row}: 40 PGD steps in {mean:.0f} ms of processor time, {quickest:.0f} ms by the clock")
+    # The aim is 250 ms; slower machines may take more.
+    assert mean < 750
