@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from measure import store
-from prior_breaks import breaks
+from prior_breaks import BUDGETS, budgets, known
 from prior_paths import STOP, STUDY, WIDTHS, Followed, attacked, means
 from rich.console import Console
 
@@ -22,8 +23,10 @@ CONSOLE = Console()
 EPSILON = 0.2
 STEPS = [*range(2, 61, 2), *range(65, 101, 5), *range(110, 201, 10)]
 TOLERANCES = [0.05, 0.04, 0.03, 0.02, 0.015, 0.01, 0.007, 0.005, 0.003]
-COLOUR_STEPS = [10, 20, 40, 60, 80, 100, 120, 140, 160, 180, 200]
-COLOUR_SIZES, COLOUR_TUNED, COLOUR_OTHERS = (0, 2, 4, 8, 16), (0, 4), 12
+COLOUR_STEPS = [10, 20, 40, 60, 80, 100, 120, 140, 160]
+COLOUR_SIZES, COLOUR_STOP = (0, 2, 4, 8, 16), 120
+SKIPPED = 12
+"""The test images on which COLOUR_STOP was chosen, behind the network cifar-cnn."""
 
 
 def digits(count: int) -> None:
@@ -65,47 +68,43 @@ def _measure_digits(columns: dict[str, list[float]], count: int) -> None:
     ledger.measure("dip-clean", 100 * columns["ε = 0"][stop], n=count)
 
 
-def colour(count: int) -> None:
-    """The table by ε for CIFAR-10, the number of steps chosen on other images."""
+def colour(size: int, count: int) -> None:
+    """CIFAR-10 at one ε of 255, on the prior's path."""
     model, data = zoo.load("cifar-resnet"), datasets.load("cifar10", "test")
+    clean, labels = (part[SKIPPED : SKIPPED + count] for part in (data.images, data.labels))
+    images = attacked(model, clean, labels, size / 255)
     prior = DeepImagePrior(widths=WIDTHS)
-
-    def follow(part: slice, size: int) -> tuple[Followed, float]:
-        clean, labels = data.images[part], data.labels[part]
-        images = attacked(model, clean, labels, size / 255)
-        bare = evaluation.accuracy(model, images, labels)
-        return Followed(prior, model, images, clean, labels, COLOUR_STEPS), bare
-
-    others = slice(count, count + COLOUR_OTHERS)
-    tuned = [follow(others, size)[0].accuracies for size in COLOUR_TUNED]
-    stop = max(
-        range(len(COLOUR_STEPS)), key=[sum(row) for row in zip(*tuned, strict=True)].__getitem__
-    )
-    found = {size: follow(slice(count), size) for size in COLOUR_SIZES}
-    columns = {"steps": [float(step) for step in COLOUR_STEPS]} | {
-        f"ε = {size}/255": one.accuracies for size, (one, _) in found.items()
+    found = Followed(prior, model, images, clean, labels, COLOUR_STEPS)
+    columns = {
+        "steps": [float(step) for step in COLOUR_STEPS],
+        "defended": found.accuracies,
+        "undefended": [evaluation.accuracy(model, images, labels)],
+        "residual": means(found.residuals),
     }
-    chosen = {
-        "ε · 255": [float(size) for size in COLOUR_SIZES],
-        "undefended": [bare for _, bare in found.values()],
-        "defended": [one.accuracies[stop] for one, _ in found.values()],
-        "residual": [means(one.residuals)[stop] for one, _ in found.values()],
-        "stop": [float(COLOUR_STEPS[stop])],
-        "others": [float(COLOUR_OTHERS)],
-    }
-    on: dict[str, Any] = {"n": count, "data": data.description}
-    facts = on | {"settings": "cifar-resnet; BIM, 10 steps of ε/5; widths 16, 16, 16"}
-    ledger.record(STUDY, "colour", columns, **facts)
-    ledger.record(STUDY, "colour-table", chosen, **facts)
-    bare, kept = (
-        dict(zip(COLOUR_SIZES, chosen[name], strict=True)) for name in ("undefended", "defended")
-    )
+    settings = f"cifar-resnet; BIM, 10 steps of ε/5, ε = {size}/255; widths 16, 16, 16"
+    about: dict[str, Any] = {"settings": settings, "n": count, "data": data.description}
+    ledger.record(STUDY, f"colour-{size}", columns, **about)
+
+
+def colour_claims(count: int) -> None:
+    """What the recorded colour images say of the claims; `count` is theirs."""
+    rows = {size: ledger.recorded(STUDY)[f"colour-{size}"] for size in COLOUR_SIZES}
+    stop = COLOUR_STEPS.index(COLOUR_STOP)
+    kept = {size: row.columns["defended"][stop] for size, row in rows.items()}
+    bare = {size: row.columns["undefended"][0] for size, row in rows.items()}
+    on: dict[str, Any] = {"n": rows[0].n, "data": rows[0].data}
     ledger.measure("dip-colour-rise", 100 * (kept[4] - bare[4]), **on)
     ledger.measure("dip-colour-price", 100 * (kept[0] - bare[0]), **on)
     ledger.measure("dip-colour-power", 100 * (kept[2] - kept[16]), **on)
 
 
-STUDIES: dict[str, Callable[[int], None]] = {"digits": digits, "colour": colour, "breaks": breaks}
+STUDIES: dict[str, Callable[[int], None]] = {
+    "digits": digits,
+    **{f"colour-{size}": partial(colour, size) for size in COLOUR_SIZES},
+    "colour-claims": colour_claims,
+    **{f"break-{norm}": partial(budgets, norm) for norm in BUDGETS},
+    "break-known": known,
+}
 
 
 def main() -> None:
