@@ -54,6 +54,11 @@ class AnalysisBySynthesis(nn.Module):
     that holds them neither: so the best latents are taken as constants, and ∇ cost_c(x) =
     2 (x − G_c(z)). No step is unrolled. Deterministic, each image by itself. Raises ValueError or
     TypeError naming the argument and the rule that it breaks.
+
+    >>> from armsrace.models.class_decoders import ClassDecoders
+    >>> model = defenses.AnalysisBySynthesis(ClassDecoders(zoo.load("abs")), samples=100)
+    >>> model(torch.zeros(1, 1, 28, 28)).shape
+    torch.Size([1, 10])
     """
 
     def __init__(

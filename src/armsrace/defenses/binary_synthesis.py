@@ -14,6 +14,9 @@ class Binarized(nn.Module):
 
     Its gradient is 0 wherever there is one. An attack goes through
     `attacks.composition.straight_through`. Raises ValueError where the threshold is not in (0, 1).
+
+    >>> defenses.Binarized()(torch.tensor([0.2, 0.7]))
+    tensor([0., 1.])
     """
 
     def __init__(self, threshold: float = 0.5) -> None:
@@ -32,6 +35,11 @@ class ClassWeighted(nn.Module):
 
     `Purified(Binarized(), ClassWeighted(model, factors))` is Binary ABS (Schott et al. 2019, §4).
     factors: (K,), above 0, such as `fitted_factors` finds. Raises ValueError where they are not.
+
+    >>> from armsrace.models.class_decoders import ClassDecoders
+    >>> model = defenses.AnalysisBySynthesis(ClassDecoders(zoo.load("abs")), samples=100)
+    >>> defenses.ClassWeighted(model, torch.ones(10))(torch.zeros(1, 1, 28, 28)).shape
+    torch.Size([1, 10])
     """
 
     factors: Tensor
@@ -57,6 +65,10 @@ def fitted_factors(costs: Tensor, labels: Tensor, steps: int = 100) -> Tensor:
     Those with the least cross-entropy of −factor · cost, which is convex in them, by L-BFGS,
     divided by their geometric mean: a common factor decides nothing. The authors chose theirs to
     be right most often. Raises ValueError or TypeError naming the argument and the rule it breaks.
+
+    >>> costs, labels = torch.rand(30, 3), torch.arange(30) % 3
+    >>> defenses.fitted_factors(costs, labels).shape
+    torch.Size([3])
     """
     check_count("steps", steps)
     check_labels(labels, len(costs))

@@ -49,6 +49,13 @@ def linf_bounds(
     The left rises and the right falls with ε. What is reported is the last ε certified, or 0. As
     in L2 it rests on the searches finding the optimum. Raises ValueError or TypeError naming the
     argument and the rule it breaks.
+
+    >>> from armsrace.models.class_decoders import ClassDecoders
+    >>> model = defenses.AnalysisBySynthesis(ClassDecoders(zoo.load("abs")), samples=100)
+    >>> digits = datasets.load("mnist").take(1)
+    >>> found = evaluation.linf_bounds(model, digits.images, digits.labels, halvings=2)
+    >>> bool((0 <= found).all() and (found <= 0.25).all())
+    True
     """
     check_labels(labels, len(images))
     check_classes(labels, model.generators.classes)
