@@ -65,6 +65,12 @@ def test_backticks_become_code_and_signs_are_escaped() -> None:
     assert "As <code>pgd</code>, for x &lt; y." in markup and "<b>" not in markup
 
 
+def test_without_a_chapter_there_is_no_link_to_one() -> None:
+    exhibit = figures.Exhibit(attacks.fgsm, "attacks.fgsm", "", {"read “7”": DARK})
+    markup = figures.gallery([exhibit]).html
+    assert "Chapter" not in markup and "Reference</a>" in markup
+
+
 def test_what_has_no_sentence_is_refused() -> None:
     exhibit = figures.Exhibit(lambda: None, "attacks.nothing", "03_fgsm", {"read “7”": DARK})
     with pytest.raises(ValueError, match="must have a docstring whose first line is a sentence"):

@@ -27,7 +27,7 @@ class Exhibit:
 
     thing: the function or class, whose docstring's first sentence is printed.
     name: as it is imported, "attacks.fgsm", which is also its place in the reference.
-    chapter: the name of the chapter's file, "03_fgsm".
+    chapter: the name of the chapter's file, "03_fgsm"; empty where there is none yet.
     pictures: captions and images (C, H, W) in [0, 1].
     change: the caption of the one that is a change instead; it is drawn from blue through white,
         no change, to red, on its own scale.
@@ -59,7 +59,8 @@ def first_sentence(thing: Callable[..., Any]) -> str:
 
 
 def _card(exhibit: Exhibit) -> str:
-    name, number = html.escape(exhibit.name), int(exhibit.chapter.partition("_")[0])
+    name, number = html.escape(exhibit.name), exhibit.chapter.partition("_")[0].lstrip("0")
+    link = f'<a href="../chapters/{exhibit.chapter}.html">Chapter {number}</a> · ' if number else ""
     drawn = {
         caption: _change(image) if caption == exhibit.change else _ink(image)
         for caption, image in exhibit.pictures.items()
@@ -75,8 +76,8 @@ def _card(exhibit: Exhibit) -> str:
         f'<p class="ar-card-name"><code>{name}</code></p>'
         f'<div class="ar-card-pictures">{pictures}</div>'
         f"<p>{sentence}</p>"
-        f'<p class="ar-card-links"><a href="../chapters/{exhibit.chapter}.html">Chapter {number}'
-        f'</a> · <a href="api.html#armsrace.{name}">Reference</a></p></section>'
+        f'<p class="ar-card-links">{link}<a href="api.html#armsrace.{name}">Reference</a></p>'
+        "</section>"
     )
 
 
