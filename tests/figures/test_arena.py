@@ -7,13 +7,14 @@ import pytest
 from armsrace.figures import heat_map, small_multiples
 
 TABLE = pd.DataFrame(
-    [[0.0, 0.254, 1.0], [0.5, np.nan, 0.75]], ["none", "some"], ["a-linf", "b-linf", "c-l2"]
+    [[0.0, 0.254, 1.0], [0.5, np.nan, 0.75]],
+    ["none", "some"],
+    pd.MultiIndex.from_tuples([("L∞", "a"), ("L∞", "b"), ("L2", "a")]),
 )
-GROUPS = {"a-linf": "L∞", "b-linf": "L∞", "c-l2": "L2"}
 
 
 def test_heat_map_prints_every_share_and_a_dash_for_a_gap() -> None:
-    plot = heat_map(TABLE, groups=GROUPS)
+    plot = heat_map(TABLE)
     axes = plot.axes[0]
     assert [text.get_text() for text in axes.texts] == [
         "0", "25", "100", "50", "–", "75", "L∞", "L2",
@@ -26,16 +27,18 @@ def test_heat_map_prints_every_share_and_a_dash_for_a_gap() -> None:
 
 
 @pytest.mark.parametrize(
-    ("table", "groups", "message"),
-    [
-        (TABLE * 2, None, r"all in \[0, 1\]"),
-        (TABLE.iloc[:0], None, "at least one share"),
-        (TABLE, {"a-linf": "L∞"}, "every column, got none for"),
-    ],
+    ("table", "message"),
+    [(TABLE * 2, r"all in \[0, 1\]"), (TABLE.iloc[:0], "at least one share")],
 )
-def test_heat_map_refuses(table, groups, message: str) -> None:
+def test_heat_map_refuses(table, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        heat_map(table, groups=groups)
+        heat_map(table)
+
+
+def test_columns_of_one_level_have_no_groups() -> None:
+    axes = heat_map(TABLE.droplevel(0, axis=1)).axes[0]
+    assert len(axes.texts) == TABLE.size and not axes.lines
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "b", "a"]
 
 
 def test_each_panel_has_all_curves_and_its_own_in_colour() -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 
 from armsrace.figures.curves import PERCENT, UNITS, Series
@@ -18,21 +19,17 @@ DARK = 0.6
 
 
 @styled
-def heat_map(
-    table: pd.DataFrame, *, groups: Mapping[str, str] | None = None, label: str = "accuracy"
-) -> Plot:
+def heat_map(table: pd.DataFrame, *, label: str = "accuracy") -> Plot:
     """Shares in [0, 1] as shaded cells with the number, in %, in each; a dash where it is NaN.
 
-    table: rows and columns as they are to be read; white is 0 and blue 1. groups: column to the
-    name of its group; a line is drawn where the group changes, and its name stands above. Raises
-    ValueError where the table is empty, a share is outside [0, 1] or a column has no group.
+    table: rows and columns as they are to be read; white is 0 and blue 1. Where the
+    columns have two levels, the first names their groups: a line is drawn where the group changes,
+    and its name stands above. Raises ValueError where the table is empty or a share is outside
+    [0, 1].
     """
     values = table.to_numpy(dtype=float)
     if not values.size or np.nanmin(values) < 0 or np.nanmax(values) > 1:
         raise ValueError("table must hold at least one share, all in [0, 1]")
-    missing = set(table.columns) - set(groups or table.columns)
-    if missing:
-        raise ValueError(f"groups must name every column, got none for {sorted(missing)}")
     rows, columns = values.shape
     plot = new_plot(1.6 + 0.46 * columns, 1.5 + 0.32 * rows)
     axes = plot.subplots()
@@ -44,22 +41,25 @@ def heat_map(
         text = "–" if math.isnan(value) else f"{100 * value:.0f}"
         colour = "white" if value > DARK else INK
         axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
-    axes.set_xticks(range(columns), map(str, table.columns), rotation=50, ha="right",
-                    rotation_mode="anchor")  # fmt: skip
+    names = map(str, table.columns.get_level_values(-1))
+    axes.set_xticks(range(columns), names, rotation=50, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(rows), map(str, table.index))
     axes.grid(False)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    if groups is not None:
-        names = [groups[column] for column in table.columns]
-        starts = [k for k in range(columns) if k == 0 or names[k] != names[k - 1]]
-        for start, end in zip(starts, [*starts[1:], columns], strict=True):
-            axes.text((start + end - 1) / 2, -0.65, names[start], ha="center", va="bottom")
-            if start:
-                axes.axvline(start - 0.5, color=INK, lw=1.2)
+    if table.columns.nlevels > 1:
+        _name_groups(axes, list(map(str, table.columns.get_level_values(0))))
     bar = plot.colorbar(image, ax=axes, fraction=0.03, pad=0.02, format=PERCENT)
     bar.set_label(label)
     return plot
+
+
+def _name_groups(axes: Axes, names: Sequence[str]) -> None:
+    starts = [k for k in range(len(names)) if k == 0 or names[k] != names[k - 1]]
+    for start, end in zip(starts, [*starts[1:], len(names)], strict=True):
+        axes.text((start + end - 1) / 2, -0.65, names[start], ha="center", va="bottom")
+        if start:
+            axes.axvline(start - 0.5, color=INK, lw=1.2)
 
 
 @styled

@@ -4,7 +4,10 @@ import pytest
 import torch
 
 from armsrace.attacks.norms import distances
-from armsrace.evaluation.arena import ATTACKS, BUDGETS
+from armsrace.contracts import AttackResult
+from armsrace.evaluation.arena import ATTACKS, BUDGETS, Entry
+from armsrace.evaluation.arena.attacks import aimed
+from armsrace.evaluation.arena.builders import Defended, plain
 from armsrace.evaluation.arena.cells import digits
 
 
@@ -13,7 +16,7 @@ def test_an_entry_runs_as_declared(name: str, s3_cnn) -> None:
     entry = ATTACKS[name]
     images, labels = digits(0, 3)
     slow = entry.brief is not None
-    first, again = (entry.attack(s3_cnn, images, labels, 0, slow) for _ in range(2))
+    first, again = (entry.attack(plain(s3_cnn), images, labels, 0, slow) for _ in range(2))
     assert torch.equal(first.images, again.images)
     moved = distances(first.images - images, entry.norm)
     if entry.fixed:
@@ -22,6 +25,29 @@ def test_an_entry_runs_as_declared(name: str, s3_cnn) -> None:
         assert (moved[first.success] > 0).all() and (moved[~first.success] == 0).all()
     assert (first.gradients > 0).all() == (entry.knows == "gradients")
     assert (first.queries[0] == 1) == (entry.knows == "another network")
+
+
+def test_an_aimed_attack_goes_through_the_detector_to_a_class_that_is_no_refusal(s3_cnn) -> None:
+    images, labels = digits(0, 4)
+
+    def alarmed(batch):
+        """The detector objects to everything, so that "refused" is always the likeliest class."""
+        logits = s3_cnn(batch)
+        return torch.cat([logits, logits.amax(1, keepdim=True) + 1], dim=1)
+
+    asked = []
+
+    def attack(model, images, labels, targets):
+        asked.append((model, targets))
+        return AttackResult(images, labels == 0, torch.ones_like(labels), labels)
+
+    entry = Entry("a", "l2", aimed(attack), "gradients", aware=True)
+    result = entry.attack(Defended(s3_cnn, s3_cnn, None, alarmed), images, labels, 0, False)
+    second = s3_cnn(images).topk(2).indices[:, 1]
+    assert asked[0][0] is alarmed and torch.equal(asked[0][1], second)
+    assert result.queries.tolist() == [2] * 4
+    entry.attack(plain(s3_cnn), images, labels, 0, False)
+    assert asked[1][0] is s3_cnn
 
 
 def test_brief_options_are_less_work() -> None:

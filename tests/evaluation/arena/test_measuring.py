@@ -50,7 +50,7 @@ def test_units_cover_each_digit_once_and_slow_defenses_come_last() -> None:
         ({"count": 10**6}, "count must be <= "),
         ({"count": 5, "chunk": 0}, "chunk must be >= 1"),
         ({"count": 5, "defenses": ["hope"]}, "defense must be one of s3-cnn"),
-        ({"count": 5, "attacks": ["prayer"]}, "attack must be one of bim"),
+        ({"count": 5, "attacks": ["prayer"]}, "attack must be one of aimed-ddn"),
     ],
 )
 def test_errors_name_argument_and_rule(arguments, message: str) -> None:

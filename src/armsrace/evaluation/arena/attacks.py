@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import partial, wraps
 from typing import Any, Literal
 
 import torch
@@ -13,11 +13,13 @@ from torch import Tensor
 
 from armsrace import attacks
 from armsrace.contracts import AttackResult, Model, Norm
+from armsrace.evaluation.arena.builders import Defended
 from armsrace.models import zoo
 
 BUDGETS: dict[Norm, float] = {"linf": 0.3, "l2": 1.5, "l0": 12}
 """Those at which Schott et al. 2019, Table 1, compare defenses of MNIST; pixel units, pixels."""
 
+CLASSES = 10
 Knows = Literal["gradients", "scores", "decisions", "another network"]
 
 
@@ -28,7 +30,8 @@ class Entry:
     run: an attack of `armsrace.attacks`, or one with its signature. knows: what it asks the
     defense for. options: its keywords. brief: what of them is less where a query is slow, or None
     where it is then not run. fixed: whether it takes the budget of its norm; else it looks for the
-    smallest perturbation. networks: the zoo's that the attacker holds.
+    smallest perturbation. aware: whether it goes through the detector, where there is one.
+    networks: the zoo's that the attacker holds.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Entry:
     options: Mapping[str, Any] = field(default_factory=dict)
     brief: Mapping[str, Any] | None = field(default_factory=dict)
     fixed: bool = False
+    aware: bool = False
     networks: tuple[str, ...] = ()
 
     @property
@@ -56,13 +60,28 @@ class Entry:
         return {**budget, **self.options, **((self.brief or {}) if slow else {})}
 
     def attack(
-        self, model: Model, images: Tensor, labels: Tensor, seed: int, slow: bool
+        self, defended: Defended, images: Tensor, labels: Tensor, seed: int, slow: bool
     ) -> AttackResult:
         """Run it; an attack that draws at random starts from the seed."""
         settings = self.settings(slow)
         if "generator" in inspect.signature(self.run).parameters:
             settings["generator"] = torch.Generator().manual_seed(seed)
-        return self.run(model, images, labels, **settings)
+        known = defended.aware if self.aware else None
+        return self.run(known or defended.through, images, labels, **settings)
+
+
+def aimed(attack: Callable[..., AttackResult]) -> Callable[..., AttackResult]:
+    """The attack towards the likeliest wrong class, which "refused" is not; one query more."""
+
+    @wraps(attack)
+    def run(model: Model, images: Tensor, labels: Tensor, **settings: Any) -> AttackResult:
+        with torch.no_grad():
+            logits = model(images)[:, :CLASSES]
+        wrong = logits.scatter(1, labels[:, None], -torch.inf).argmax(dim=1)
+        found = attack(model, images, labels, targets=wrong, **settings)
+        return replace(found, queries=found.queries + 1)
+
+    return run
 
 
 def transferred(
@@ -99,6 +118,10 @@ ENTRIES: tuple[Entry, ...] = (
           {"steps": 5}),
     Entry("deepfool", "l2", attacks.deepfool, "gradients", {"steps": 20}, {"steps": 5}),
     Entry("ddn", "l2", attacks.ddn, "gradients", {"steps": 50}, {"steps": 40}),
+    Entry("aimed-pgd", "linf", aimed(attacks.pgd), "gradients", {"steps": 40}, _BRIEF,
+          fixed=True, aware=True),
+    Entry("aimed-ddn", "l2", aimed(attacks.ddn), "gradients", {"steps": 80}, {"steps": 40},
+          aware=True),
     Entry("square", "linf", attacks.square, "scores", {"queries": 300}, {"queries": 40},
           fixed=True),
     Entry("square", "l2", attacks.square, "scores", {"norm": "l2", "queries": 300},

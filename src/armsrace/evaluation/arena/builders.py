@@ -13,6 +13,7 @@ from armsrace import datasets
 from armsrace.attacks.composition import straight_through
 from armsrace.contracts import Model
 from armsrace.defenses import (
+    Detected,
     Divergence,
     LatentProjection,
     LatentSearch,
@@ -34,12 +35,14 @@ class Defended:
     """A defense as it is judged.
 
     model: images (N, C, H, W) to logits (N, K). through: what attacks ask and differentiate in
-    its place, by default the model. refuses: images to (N,) bool, those that are not read at all.
+    its place. refuses: images to (N,) bool, those that are not read at all. aware: images to
+    (N, K + 1), the last class "refused", for an attacker who knows of the detector too.
     """
 
     model: Model
     through: Model
     refuses: Callable[[Tensor], Tensor] | None = None
+    aware: Model | None = None
 
     @torch.no_grad()
     def beaten(self, images: Tensor, labels: Tensor) -> Tensor:
@@ -74,7 +77,7 @@ def magnet(model: nn.Module, one: nn.Module, two: nn.Module, rate: float) -> Def
     """MagNet: reformer and detector of autoencoder one, a second detector of two."""
     detectors = [ReconstructionError(one, 2), ReconstructionError(two, 1)]
     defense = MagNet(model, one, detectors).calibrate(_held_out(model), rate).eval()
-    return Defended(defense, defense, defense.detected)
+    return Defended(defense, defense, defense.detected, defense.with_refusal().eval())
 
 
 def detected(model: nn.Module, vae: nn.Module, rate: float) -> Defended:
@@ -82,7 +85,8 @@ def detected(model: nn.Module, vae: nn.Module, rate: float) -> Defended:
     score = Divergence(vae).eval()
     with torch.no_grad():
         threshold = threshold_at(score(_held_out(model)), rate)
-    return Defended(model, model, lambda images: score(images) > threshold)
+    aware = Detected(model, score, threshold).eval()
+    return Defended(model, model, lambda images: score(images) > threshold, aware)
 
 
 def inverted(classifier: nn.Module, vae: nn.Module, steps: int) -> Defended:

@@ -23,8 +23,8 @@ def measure(unit: Unit, key: str, device: str = "cpu") -> pd.DataFrame:
     """One row an image: success, ‖δ‖ in each norm, queries, gradients, and where from.
 
     An image that the defense does not read rightly when clean, or refuses, is beaten at distance 0
-    and not attacked; its one query is the clean one. A defense that may refuse is attacked as if it
-    did not, and beaten only by what it then lets through. Raises ValueError where the unit's key is
+    and not attacked; its one query is the clean one. A defense that may refuse is beaten only by
+    what it lets through; only aware attacks try to be. Raises ValueError where the unit's key is
     not `key`: the weights or the digits of this machine are others.
     """
     if unit.key != key:
@@ -36,7 +36,7 @@ def measure(unit: Unit, key: str, device: str = "cpu") -> pd.DataFrame:
     queries, gradients = torch.ones_like(labels), torch.zeros_like(labels)
     if clean.any():
         part = images[clean], labels[clean]
-        result = unit.column.attack(defended.through, *part, unit.seed, unit.row.slow)
+        result = unit.column.attack(defended, *part, unit.seed, unit.row.slow)
         found[clean], success[clean] = result.images, defended.beaten(result.images, part[1])
         queries[clean], gradients[clean] = result.queries, result.gradients
     sizes = {str(norm): distances(found - images, norm) for norm in NORMS}
