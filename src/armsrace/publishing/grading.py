@@ -6,6 +6,7 @@ import ast
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import jupytext
 import nbformat
@@ -14,7 +15,7 @@ from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
 
 from armsrace.publishing.editions import student
-from armsrace.publishing.engine import CELL_SECONDS
+from armsrace.publishing.engine import CELL_SECONDS, transport
 from armsrace.publishing.layout import Notebook
 
 CHAPTER = re.compile(r"^from armsrace\.exercises import chapter_(\d+) as exercises$", re.MULTILINE)
@@ -69,12 +70,13 @@ def grade(submission: Path, chapters: list[Notebook]) -> list[Grade]:
     if not pages:
         raise ValueError(f"{submission} is of chapter {number}, which this course does not have")
     notebook = assemble(submitted, jupytext.read(pages[0].path))
-    client = NotebookClient(
-        notebook, timeout=CELL_SECONDS[PROFILE], interrupt_on_timeout=True, allow_errors=True,
-        kernel_name="python3", resources={"metadata": {"path": str(pages[0].path.parent)}},
-    )  # fmt: skip
     try:
-        client.execute()
+        with TemporaryDirectory(prefix="ar-") as sockets:
+            NotebookClient(
+                notebook, timeout=CELL_SECONDS[PROFILE], interrupt_on_timeout=True,
+                allow_errors=True, kernel_name="python3", config=transport(sockets),
+                resources={"metadata": {"path": str(pages[0].path.parent)}},
+            ).execute()  # fmt: skip
     except DeadKernelError:
         return [Grade("all", "wrong: an answer ended the kernel")]
     return [_said(cell) for cell in notebook.cells if "exercise" in cell.metadata]
