@@ -82,6 +82,10 @@ SPECS = (
         "deepfool-linf", attacks.deepfool, {"norm": "linf"}, budget=None, targeted=False
     ),
     AttackSpec("on-manifold", borrowed.on_manifold, norm="l2", budget=None),
+    AttackSpec(
+        "latent-descent", borrowed.latent_descent, norm="l2", budget=None, gradients=False,
+        aims=False,
+    ),
     AttackSpec("jsma", attacks.jsma, {"gamma": 0.03}, "l0", budget=None),
     AttackSpec(
         "jsma-logits-light", attacks.jsma, {"gamma": 0.03, "form": "logits", "theta": -1}, "l0",
