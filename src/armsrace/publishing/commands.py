@@ -49,7 +49,11 @@ def slides(
     from armsrace.publishing.layout import Layout, notebooks
     from armsrace.publishing.slides import write_all
 
-    decks = write_all(notebooks(), Layout(profile))
+    try:
+        layout = Layout(profile)
+    except (FileNotFoundError, ValueError) as error:
+        raise typer.BadParameter(str(error)) from error
+    decks = write_all(notebooks(), layout)
     for path in decks:
         typer.echo(path)
     if not decks:

@@ -15,7 +15,7 @@ from armsrace.datasets.sources import FILES, SPLITS, TITLES
 from armsrace.models import zoo
 from armsrace.models.entries import ENTRIES
 from armsrace.publishing.findings import Finding
-from armsrace.resources import CLONE, checkpoint_folders
+from armsrace.resources import CLONE, checkpoint_folders, in_clone
 
 NOTEBOOKS = ("jupyterlab", "jupytext", "ipywidgets")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -73,7 +73,8 @@ def weights() -> Finding:
         except zoo.CheckpointError as error:
             problems.append(str(error))
     if problems:
-        return Finding("weights", "missing", "; ".join(problems), "git checkout data/checkpoints")
+        restore = "git checkout data/checkpoints" if in_clone() else "reinstall armsrace"
+        return Finding("weights", "missing", "; ".join(problems), restore)
     return Finding("weights", "ok", f"{len(wanted)} networks, each as its card says")
 
 
