@@ -31,7 +31,7 @@ def heat_map(table: pd.DataFrame, *, label: str = "accuracy") -> Plot:
     if not values.size or np.nanmin(values) < 0 or np.nanmax(values) > 1:
         raise ValueError("table must hold at least one share, all in [0, 1]")
     rows, columns = values.shape
-    plot = new_plot(1.6 + 0.46 * columns, 1.5 + 0.32 * rows)
+    plot = new_plot(max(5.6, 1.6 + 0.46 * columns), 1.5 + 0.32 * rows)
     axes = plot.subplots()
     image = axes.imshow(
         np.ma.masked_invalid(values), cmap=SHADES.with_extremes(bad=MISSING), vmin=0, vmax=1,
