@@ -12,7 +12,7 @@ from armsrace.models.class_vaes import ClassVaes
 from armsrace.models.layers import predict
 from armsrace.models.rbf import QuadraticUnits
 from armsrace.models.vae import VariationalAutoencoder
-from armsrace.training.recipe import balanced
+from armsrace.training.orders import balanced
 from armsrace.training.variational import (
     class_evidence,
     evidence_bound,

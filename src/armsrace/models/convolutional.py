@@ -1,4 +1,7 @@
-"""Networks for colour images, and the LeNet of DeepFool's table: images in [0, 1] to logits."""
+"""Networks for colour images, and two for MNIST that other papers compare with.
+
+Images in [0, 1] to logits.
+"""
 
 from __future__ import annotations
 
@@ -78,4 +81,18 @@ def dense_500_150() -> nn.Sequential:
     return nn.Sequential(
         nn.Flatten(), nn.Linear(784, 500), nn.ReLU(), nn.Linear(500, 150), nn.ReLU(),
         nn.Linear(150, 10),
+    )  # fmt: skip
+
+
+def schott_cnn() -> nn.Sequential:
+    """The CNN that Schott et al. 2019 set beside analysis by synthesis (the authors' code).
+
+    20 filters of 5×5, 70 of 4×4 and 256 of 3×3 at stride 2, 10 of 5×5; batch normalisation and ELU
+    between them.
+    """
+    return nn.Sequential(
+        nn.Conv2d(1, 20, 5), nn.BatchNorm2d(20), nn.ELU(),
+        nn.Conv2d(20, 70, 4, stride=2), nn.BatchNorm2d(70), nn.ELU(),
+        nn.Conv2d(70, 256, 3, stride=2), nn.BatchNorm2d(256), nn.ELU(),
+        nn.Conv2d(256, 10, 5), nn.Flatten(),
     )  # fmt: skip

@@ -118,6 +118,9 @@ ENTRIES: dict[str, Entry] = {
     "manifold-vae": Entry(
         vae.manifold_vae, "the robust manifold's VAE, 20-500-500-784", storage=_BYTES
     ),
+    "schott-cnn": Entry(
+        convolutional.schott_cnn, "the CNN beside analysis by synthesis", storage=torch.float16
+    ),
     "abs": Entry(
         class_vaes.ClassVaes,
         "analysis by synthesis: a VAE with 8 latents a class",

@@ -17,14 +17,8 @@ from armsrace.models.gan import critic
 from armsrace.training.augmentation import augmented
 from armsrace.training.duel import Duel
 from armsrace.training.logistic import together
-from armsrace.training.recipe import (
-    Recipe,
-    always,
-    balanced,
-    cross_entropy,
-    in_bfloat16,
-    one_cycle,
-)
+from armsrace.training.orders import balanced
+from armsrace.training.recipe import Recipe, always, cross_entropy, in_bfloat16, one_cycle
 from armsrace.training.reconstruction import diverse, reconstruction
 from armsrace.training.variational import class_evidence, evidence_bound, separate_confidences
 from armsrace.training.wasserstein import in_turns
@@ -103,7 +97,9 @@ RECIPES: dict[str, Recipe] = {
             _KERAS, epochs=6, settings=f"{_KERAS.settings}; bfloat16",
             objective=always(in_bfloat16(cross_entropy)),
         )
-        for name in (*(f"tramer-{k}" for k in "abcd"), *(f"defense-gan-{k}" for k in "abcdef"))
+        for name in (
+            "schott-cnn", *(f"tramer-{k}" for k in "abcd"), *(f"defense-gan-{k}" for k in "abcdef")
+        )
     },
     "s3-vae": Recipe(
         15, 128, Adam, one_cycle(2e-3),
