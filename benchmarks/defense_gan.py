@@ -45,7 +45,7 @@ def breaks(digits: int) -> None:
     along = partial(
         attacks.on_manifold, decoder=generator,
         encoder=lambda part: start.invert(part).latents,
-        steps=120, step_size=0.05, confidence=1.0,
+        steps=120, step_size=0.05, confidence=3.0,
     )  # fmt: skip
     found = batched(along, model, images)
     report("gan-break-range", found.images)
