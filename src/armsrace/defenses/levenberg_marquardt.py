@@ -28,10 +28,10 @@ class LevenbergMarquardt:
     Raises ValueError or TypeError naming the setting and the rule that it breaks.
     """
 
-    steps: int = 15
+    steps: int = 20
     radius: float = 5.0
     starts: int = 3
-    screening: float = 0.2
+    screening: float = 0.25
     damping: float = 0.1
 
     def __post_init__(self) -> None:
