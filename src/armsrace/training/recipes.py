@@ -102,8 +102,7 @@ RECIPES: dict[str, Recipe] = {
         )
     },
     "s3-vae": Recipe(
-        15, 128, Adam, one_cycle(2e-3),
-        "Adam, peak 2e-3; binary cross-entropy of the pixels + KL",
+        15, 128, Adam, one_cycle(2e-3), "Adam, peak 2e-3; binary cross-entropy of the pixels + KL",
         objective=always(evidence_bound), quality="error",
     ),
     "manifold-vae": Recipe(
