@@ -36,7 +36,7 @@ train: env ## Train every network of the zoo anew (resumes after an interruption
 bench: env ## Time the attacks against other libraries, the latent search against the plain one
 	@$(VENV)/python benchmarks/attacks.py
 	@$(VENV)/python benchmarks/searches.py
-	@$(VENV)/python benchmarks/inversion.py manifold-vae
+	@$(VENV)/python benchmarks/inversion.py manifold-vae defense-gan
 
 check-site: env ## Open every built page in a real browser without network
 	@$(VENV)/python -m pytest -m site tests/site
