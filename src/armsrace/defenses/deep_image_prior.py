@@ -41,8 +41,9 @@ class DeepImagePrior(nn.Module):
         seeded 0, at each call, so that an image is always purified alike.
 
     A code is uniform on [0, .1). Randomness is tied to the image, so that a batch gives what single
-    images do. The average over steps that the authors return for denoising is left out: it lags by
-    a hundred steps. What is returned hangs on no graph: attack it through
+    images do, up to rounding: an image that is noise itself is fit along a path that amplifies it.
+    The average over steps that the authors return for denoising is left out: it lags by a hundred
+    steps. What is returned hangs on no graph: attack it through
     `attacks.composition.straight_through`. Raises ValueError or TypeError naming the argument and
     the rule.
 
