@@ -7,6 +7,7 @@ import functools
 import importlib
 import inspect
 import pkgutil
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -76,6 +77,12 @@ def test_example_holds(example: doctest.DocTest) -> None:
 @pytest.mark.parametrize("name", public())
 def test_public_function_has_an_example(name: str) -> None:
     assert ">>> " in (public()[name].__doc__ or ""), f"{name} has no example in its docstring"
+
+
+@pytest.mark.parametrize("name", public())
+def test_docstring_has_no_bars_that_sphinx_would_take_for_a_substitution(name: str) -> None:
+    """Sphinx says so too, after all chapters have been executed."""
+    assert not re.search(r"(?<![\w|])\|[^|\s][^|\n]*\|(?!\|)", public()[name].__doc__ or "")
 
 
 def test_the_reference_says_what_examples_may_use() -> None:

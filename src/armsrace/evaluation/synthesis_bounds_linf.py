@@ -44,7 +44,9 @@ def linf_bounds(
     ε is certified where the true class, with its explanation G of the clean image, cannot become
     worse than every other class can become good, pixel by pixel:
 
-    Σ max |G − x'|² + k over |x' − x| ≤ ε  ≤  min_c min_z Σ max(0, |G_c(z) − x| − ε)² + ‖z‖² / 2.
+    max Σ (G − x')² + k  ≤  min_c min_z Σ max(0, abs(G_c(z) − x) − ε)² + ‖z‖² / 2,
+
+    the maximum pixel by pixel over ‖x' − x‖∞ ≤ ε.
 
     The left rises and the right falls with ε. What is reported is the last ε certified, or 0. As
     in L2 it rests on the searches finding the optimum. Raises ValueError or TypeError naming the
