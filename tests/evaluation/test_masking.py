@@ -5,6 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from armsrace import attacks, evaluation
+from armsrace.contracts import UNIT
+from armsrace.evaluation import masking
 
 EPSILON = 0.25
 
@@ -74,6 +76,20 @@ class Ripples(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.model(images - 0.01 * (images * 400).sin())
+
+
+@pytest.mark.parametrize(("more", "healthy"), [(0, True), (1, True), (2, False)])
+def test_one_image_is_chance_and_two_are_a_sign(few, more: int, healthy: bool) -> None:
+    zeros = torch.zeros_like(few[1])
+
+    def stubborn(images: Tensor) -> Tensor:
+        return torch.tensor([2.0, 0.0]) + 0 * images.flatten(1)[:, :2]
+
+    def blind(problem, epsilon: float, steps: int) -> Tensor:
+        return torch.arange(len(problem.labels)) < more
+
+    checks = masking._of_gradients(stubborn, few[0], zeros, 0.1, 2, UNIT, blind, "by fiat")
+    assert list(checks)[-1].healthy == healthy
 
 
 def test_misleading_gradients(s3_cnn, few) -> None:

@@ -78,7 +78,8 @@ def masking_report(
         bounds: the box; a budget as wide as the box must break every model.
         generator: for the square attack; a new one seeded 0 by default.
 
-    Raises ValueError or TypeError naming the argument and the rule it breaks.
+    Nothing is concluded of two errors that differ by a hundredth or by one image. Raises ValueError
+    or TypeError naming the argument and the rule it breaks.
 
     >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(20)
     >>> evaluation.masking_report(model, digits.images, digits.labels, epsilon=0.2).suspicious
@@ -109,21 +110,21 @@ def _of_gradients(
     without_gradient: Callable[..., Tensor], way: str,
 ) -> Iterator[Check]:  # fmt: skip
     with posed(model, images, labels, None, bounds) as problem:
-        gradient, _ = problem.ascent(images)
-        zero = (gradient.flatten(1).abs().amax(dim=1) == 0).float().mean().item()
+        zero = _error(problem.ascent(images)[0].flatten(1).abs().amax(dim=1) == 0)
         yield Check("Is there a gradient?", zero < 0.05, f"exactly zero for {zero:.0%} of images")
         one_step = _error(fgsm(model, images, labels, epsilon=epsilon, bounds=bounds).success)
         iterate = partial(pgd, model, images, labels, bounds=bounds)
         white = _error(iterate(epsilon=epsilon, steps=steps).success)
+        at_most = white + max(0.01, 1 / len(images)) + 1e-6
         evidence = f"error {white:.1%} after {steps} steps, {one_step:.1%} after one"
-        yield Check("Is iterating no weaker than one step?", white >= one_step - 0.01, evidence)
+        yield Check("Is iterating no weaker than one step?", one_step <= at_most, evidence)
         width = bounds.upper - bounds.lower
         most = _error(iterate(epsilon=width, steps=2 * steps).success)
         evidence = f"error {most:.1%} at ε = {width:g}, the whole box"
         yield Check("Does the error reach 100 % as ε grows?", most >= 0.99, evidence)
         blind = _error(without_gradient(problem, epsilon, steps))
         evidence = f"error {white:.1%} with the gradient, {blind:.1%} without ({way})"
-        yield Check("Is the gradient no weaker than no gradient?", white >= blind - 0.01, evidence)
+        yield Check("Is the gradient no weaker than no gradient?", blind <= at_most, evidence)
 
 
 def _without_gradient(
