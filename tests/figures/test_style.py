@@ -1,15 +1,20 @@
-"""The palette is told apart by every common kind of colour vision; PNGs are small and exact."""
+"""The palette is told apart by every common kind of colour vision and stands out from its ground;
+PNGs are small and exact."""
 
 import io
+import re
 from itertools import combinations
 
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 from PIL import Image
 
 from armsrace import figures
-from armsrace.figures.style import STYLE, small_png
+from armsrace.figures.arena import DARK, SHADES
+from armsrace.figures.style import INK, STYLE, small_png
+from armsrace.resources import CLONE
 
 # Machado, Oliveira and Fernandes 2009, severity 1.0, on linear RGB.
 VISIONS = {
@@ -37,6 +42,42 @@ def lab(rgb: np.ndarray) -> np.ndarray:
     ratio = TO_XYZ @ rgb / WHITE
     root = np.where(ratio > 216 / 24389, np.cbrt(ratio), (24389 / 27 * ratio + 16) / 116)
     return np.array([116 * root[1] - 16, 500 * (root[0] - root[1]), 200 * (root[1] - root[2])])
+
+
+# The site's dark theme dims every figure by this much; WCAG asks for 3 for lines, 4.5 for text.
+CSS = (CLONE / "book" / "_static" / "style.css").read_text()
+DIMMED = float(re.findall(r"brightness\(([\d.]+)\)", CSS)[0])
+LINES, TEXT = 3, 4.5
+
+
+def contrast(front: str, ground: str, brightness: float) -> float:
+    """WCAG's contrast of two sRGB hex colours, both dimmed."""
+    channels = np.array([[int(colour[start : start + 2], 16) for start in (1, 3, 5)]
+                         for colour in (front, ground)]) / 255 * brightness  # fmt: skip
+    levels = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    dark, light = sorted(levels @ TO_XYZ[1] + 0.05)
+    return light / dark
+
+
+@pytest.mark.parametrize("brightness", [1, DIMMED])
+def test_lines_and_text_stand_out_in_both_themes(brightness: float) -> None:
+    on_white = {name: contrast(colour, "#ffffff", brightness)
+                for name, colour in figures.PALETTE.items()}  # fmt: skip
+    assert min(on_white.values()) >= LINES, on_white
+    # The colours that also write: a curve's class stands at its end in the curve's colour.
+    assert min(on_white[name] for name in ("blue", "vermilion", "gray")) >= TEXT, on_white
+    assert contrast(INK, "#ffffff", brightness) >= TEXT
+
+
+def test_numbers_of_a_matrix_stand_out_from_their_cells() -> None:
+    for share in np.linspace(0, 1, 101):
+        front = "#ffffff" if share > DARK else "#000000"
+        assert contrast(front, to_hex(SHADES(share)), 1) >= TEXT, share
+
+
+def test_contrast_is_that_of_wcag() -> None:
+    assert contrast("#000000", "#ffffff", 1) == pytest.approx(21)
+    assert contrast("#777777", "#ffffff", 1) == pytest.approx(4.48, abs=0.005)
 
 
 @pytest.mark.parametrize("vision", VISIONS)

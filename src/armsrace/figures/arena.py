@@ -15,7 +15,8 @@ from armsrace.figures.style import INK, PALETTE, Plot, new_plot, styled
 
 SHADES = LinearSegmentedColormap.from_list("armsrace_shades", ["#ffffff", PALETTE["blue"]])
 MISSING = "#e4e7eb"
-DARK = 0.6
+# Up to this shade black numbers have a contrast of 4.5 to 1 and more, above it white ones have.
+DARK = 0.9
 
 
 @styled
@@ -39,7 +40,7 @@ def heat_map(table: pd.DataFrame, *, label: str = "accuracy") -> Plot:
     )  # fmt: skip
     for (row, column), value in np.ndenumerate(values):
         text = "–" if math.isnan(value) else f"{100 * value:.0f}"
-        colour = "white" if value > DARK else INK
+        colour = "white" if value > DARK else "black"
         axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
     names = map(str, table.columns.get_level_values(-1))
     axes.set_xticks(range(columns), names, rotation=50, ha="right", rotation_mode="anchor")

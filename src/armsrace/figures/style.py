@@ -17,11 +17,11 @@ from PIL import Image
 
 PALETTE = {
     "blue": "#2a6f97",
-    "vermilion": "#d1495b",
+    "vermilion": "#c9384c",
     "green": "#4c956c",
-    "amber": "#edae49",
+    "amber": "#bf7f0a",
     "violet": "#9b7fc7",
-    "gray": "#6c757d",
+    "gray": "#626b73",
 }
 CYCLE = (
     ("blue", "o", "-"),
