@@ -1,4 +1,4 @@
-"""Cards show the pictures they are given, and the page of the gallery forgets no attack."""
+"""Cards show the pictures they are given; the page forgets no attack and no defense."""
 
 from __future__ import annotations
 
@@ -12,10 +12,17 @@ import pytest
 import torch
 from PIL import Image
 
-from armsrace import attacks, figures
+from armsrace import attacks, defenses, figures
 from armsrace.resources import CLONE
 
 PAGE = CLONE / "book" / "gallery.md"
+# What defenses are put together from, and one of whose networks none is shipped.
+PARTS = {
+    "RECIPES", "mixture", "trades", "warmed_up", "Tempered", "at_temperature", "softened", "divergence_apart",
+    "Purified", "Inversion", "LatentSearch", "invert",
+    "Detected", "detection_rate", "divergence", "jensen_shannon", "threshold_at",
+    "AdamSearch", "LevenbergMarquardt", "Explanation", "fitted_factors",
+}  # fmt: skip
 DARK, FAINT = torch.ones(1, 4, 4), torch.full((1, 4, 4), 0.25)
 CHANGE = torch.zeros(1, 4, 4)
 CHANGE[0, 0, 0], CHANGE[0, 3, 3] = 0.5, -0.5
@@ -79,9 +86,12 @@ def test_what_has_no_sentence_is_refused() -> None:
         figures.gallery([])
 
 
-def test_the_page_shows_every_attack_and_names_chapters_that_exist() -> None:
+def test_the_page_shows_every_attack_and_defense_and_names_chapters_that_exist() -> None:
     code = "\n".join(cell.source for cell in jupytext.read(PAGE).cells if cell.cell_type == "code")
-    assert {name for name in attacks.__all__ if f'"{name}"' not in code} == set()
+    assert set(defenses.__all__) >= PARTS
+    shown = {"distal", "overpowered", *attacks.__all__, *defenses.__all__} - PARTS
+    assert {name for name in shown if not re.search(rf'"(\w+\.)?{name}"', code)} == set()
+    assert '""' not in code, "each card names a chapter"
     chapters = set(re.findall(r'"(\d\d_\w+)"', code))
     assert len(chapters) > 6
     assert {name for name in chapters if not (CLONE / f"chapters/{name}.md").is_file()} == set()

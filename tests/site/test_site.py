@@ -8,6 +8,8 @@ from playwright.sync_api import Browser
 from site_browser import chromium_path, problems, served, started
 from site_links import broken
 
+from armsrace import attacks
+
 SITE = Path(__file__).resolve().parents[2] / "_build" / "html"
 PAGES = sorted(
     path.relative_to(SITE).as_posix()
@@ -77,6 +79,20 @@ def test_search_finds_functions(browser: Browser, address: str, name: str) -> No
     page = browser.new_page()
     page.goto(f"{address}/search.html?q={name}")
     page.locator(f"#search-results a[href*='book/api.html'][href$='.{name}']").first.wait_for()
+    page.close()
+
+
+def test_gallery_has_a_card_for_every_attack(browser: Browser, address: str) -> None:
+    page = browser.new_page()
+    page.goto(f"{address}/book/gallery.html")
+    cards = page.locator("section.ar-card")
+    assert {f"attacks-{name}" for name in attacks.__all__} <= set(
+        cards.evaluate_all("cards => cards.map(card => card.id)")
+    )
+    for card in cards.all():
+        assert card.locator("img").count() >= 2
+        assert len(card.locator("p").nth(1).inner_text()) > 20
+        assert card.locator("a[href*='chapters/']").count() == 1
     page.close()
 
 
