@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 
 from armsrace.figures.curves import PERCENT, UNITS, Series
 from armsrace.figures.style import INK, PALETTE, Plot, new_plot, styled
+
+if TYPE_CHECKING:
+    import pandas as pd  # slow to import, and only the arena's tables need it
 
 SHADES = LinearSegmentedColormap.from_list("armsrace_shades", ["#ffffff", PALETTE["blue"]])
 MISSING = "#e4e7eb"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import matplotlib
+import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -12,6 +14,9 @@ from matplotlib.colors import Normalize
 from torch import Tensor
 
 from armsrace.figures.style import CYCLE, DIVERGING, INK, PALETTE, Plot, new_plot, styled
+
+MARGIN = 3 / 72
+"""Inches around each image of a grid."""
 
 
 def _pixels(image: Tensor) -> Any:
@@ -27,7 +32,8 @@ def _show(axes: Axes, image: Tensor, title: str = "") -> None:
 
 
 def _frame(axes: Axes, title: str = "", color: str = INK) -> None:
-    axes.set_title(title, fontsize=11, loc="center", color=color)
+    # A given height, since looking for a free one measures every axis anew.
+    axes.set_title(title, fontsize=11, loc="center", color=color, y=1)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.grid(False)
@@ -48,14 +54,18 @@ def image_grid(
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     lines = max((title.count("\n") + 1 for title in titles or [] if title), default=0)
-    plot = new_plot(columns * size, rows * (size + 0.19 * lines + 0.02))
-    for index, axes in enumerate(plot.subplots(rows, columns, squeeze=False).flat):
-        if index < len(images):
-            _show(axes, images[index], titles[index] if titles else "")
-            # The layout takes two lines for a little less than they are: leave spare room above.
-            axes.set_anchor("S")
-        else:
-            axes.set_visible(False)
+    height = size + 0.19 * lines + 0.02
+    plot = new_plot(columns * size, rows * height)
+    # All places are known: to have the layout look for them would take most of the time.
+    plot.set_layout_engine("none")
+    inches = np.array(2 * (columns * size, rows * height))
+    for index, image in enumerate(images):
+        row, column = divmod(index, columns)
+        corner = column * size + MARGIN, (rows - 1 - row) * height + MARGIN
+        place = np.array((*corner, size - 2 * MARGIN, size - 2 * MARGIN)) / inches
+        with matplotlib.rc_context({"axes.grid": False}):
+            axes = plot.add_axes(tuple(place), anchor="S", xticks=[], yticks=[])
+        _show(axes, image, titles[index] if titles else "")
     return plot
 
 

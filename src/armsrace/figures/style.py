@@ -8,6 +8,7 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 import matplotlib
+import numpy as np
 from cycler import cycler
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
@@ -104,9 +105,13 @@ class Plot(Figure):
     @styled
     def png(self) -> bytes:
         """The figure as PNG bytes with an adaptive palette; the same figure, the same bytes."""
-        drawn = io.BytesIO()
-        self.savefig(drawn, format="png", dpi=PIXELS_PER_INCH)
-        return small_png(drawn.getvalue())
+        canvas, dpi = FigureCanvasAgg(self), self.get_dpi()
+        self.set_dpi(PIXELS_PER_INCH)
+        try:
+            canvas.draw()  # `savefig` would draw twice and encode a PNG only to have it decoded
+            return _encoded(Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))
+        finally:
+            self.set_dpi(dpi)
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
         return self.png(), {"width": round(self.get_figwidth() * CSS_PIXELS_PER_INCH)}
@@ -122,7 +127,10 @@ def new_plot(width: float = 5.6, height: float = 3.4) -> Plot:
 
 def small_png(data: bytes, colours: int = COLOURS) -> bytes:
     """PNG bytes redrawn with at most `colours` colours, chosen from the picture."""
-    picture = Image.open(io.BytesIO(data)).convert("RGB")
+    return _encoded(Image.open(io.BytesIO(data)).convert("RGB"), colours)
+
+
+def _encoded(picture: Image.Image, colours: int = COLOURS) -> bytes:
     reduced = picture.quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     encoded = io.BytesIO()
     reduced.save(encoded, format="PNG", optimize=True)

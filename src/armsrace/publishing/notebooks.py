@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -65,6 +66,7 @@ def execute_chapters(
         if not force and (record := cached(page, layout, key)):
             records[page] = record
     stale = [page for page in chapters if page not in records]
+    stale.sort(key=lambda page: _last_seconds(page, layout), reverse=True)
     texts = {page: page.path.read_text(encoding="utf-8") for page in stale}
     for page in stale:
         _record_path(page, layout).unlink(missing_ok=True)
@@ -136,6 +138,12 @@ def _key(fresh: NotebookNode, layout: Layout, key: str) -> str:
 def _cache(layout: Layout) -> JupyterCacheBase:
     layout.cache.mkdir(parents=True, exist_ok=True)
     return get_cache(str(layout.cache))
+
+
+def _last_seconds(chapter: Notebook, layout: Layout) -> float:
+    """What the last execution took, so that the longest start first; infinity if not known."""
+    record = Record.read(_record_path(chapter, layout))
+    return record.seconds if record else math.inf
 
 
 def _record_path(chapter: Notebook, layout: Layout) -> Path:
