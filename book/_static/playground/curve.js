@@ -23,6 +23,7 @@ export function newCurve(title) {
   svg.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
   svg.setAttribute("role", "img");
   svg.setAttribute("class", "curve");
+  svg.setAttribute("aria-label", `${title}: confidence against ε, not drawn yet`);
   for (const share of [0, 0.5, 1]) {
     const y = down(share);
     drawn(svg, "line", { x1: LEFT, x2: WIDTH - RIGHT, y1: y, y2: y, class: "grid" });

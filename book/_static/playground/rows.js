@@ -25,7 +25,8 @@ function facts(name, networks) {
 }
 
 function picture(caption, box) {
-  const canvas = element("canvas", { role: "img", width: 28, height: 28 });
+  const options = { role: "img", width: 28, height: 28, "aria-label": `${caption}, not drawn yet` };
+  const canvas = element("canvas", options);
   box.append(element("figure", {}, canvas, element("figcaption", {}, caption)));
   return canvas;
 }

@@ -1,0 +1,108 @@
+"""What axe finds on the pages in both themes, wide and narrow, and where the keyboard goes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.base import AXE_SCRIPT
+from playground_page import ANSWERED, PATIENCE
+from playwright.sync_api import Browser, Page
+from site_browser import READY, SIZES, chromium_path, served
+
+SITE = Path(__file__).resolve().parents[2] / "_build" / "html"
+PLAYGROUND = "_static/playground/index.html"
+SHORT = (
+    "book/intro.html", "book/gallery.html", "book/teaching.html", "slides/03_fgsm.html", PLAYGROUND,
+)  # fmt: skip
+# Each takes axe so long that it is checked light and wide, dark and narrow, but not all four ways.
+LONG = ("chapters/10_adversarial_training.html", "book/ledger.html", "book/api.html")
+WIDE, NARROW = (width for width, _ in SIZES)
+CASES = [(path, *way) for path in SHORT for way in product(("light", "dark"), (WIDE, NARROW))]
+CASES += [(path, *way) for path in LONG for way in (("light", WIDE), ("dark", NARROW))]
+GRAVE = ("serious", "critical")
+# MathJax draws a formula as hundreds of hidden shapes, with MathML beside them for screen readers:
+# axe has nothing to say on them and takes minutes.
+LEFT_OUT = ["mjx-container > svg"]
+VIOLATIONS = f"""async () => {{
+  document.querySelectorAll("details").forEach((folded) => (folded.open = true));
+  const options = {{ resultTypes: ["violations"] }};
+  const context = {{ exclude: {json.dumps(LEFT_OUT)} }};
+  return (await axe.run(context, options)).violations.map(
+    ({{ id, impact, nodes }}) => [id, impact, nodes.map((node) => node.target.join(" "))]);
+}}"""
+FOCUSED = """() => { const at = document.activeElement, box = at.getBoundingClientRect();
+  const { outlineStyle, boxShadow } = getComputedStyle(at);
+  const ring = outlineStyle !== "none" || boxShadow !== "none";
+  return [at.outerHTML.slice(0, 90), at.innerText, box.width * box.height > 0 && ring] }"""
+
+pytestmark = [
+    pytest.mark.site,
+    pytest.mark.skipif(chromium_path() is None, reason="no Chromium here: the site is not opened"),
+]
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with served(SITE) as address:
+        yield address
+
+
+def opened(browser: Browser, address: str, scheme: str = "light", width: int = WIDE) -> Page:
+    page = browser.new_page(
+        color_scheme=scheme, reduced_motion="reduce", viewport={"width": width, "height": 900}
+    )
+    page.goto(address)
+    page.wait_for_function(READY)
+    if address.endswith(PLAYGROUND):
+        page.wait_for_function(ANSWERED, timeout=PATIENCE)
+    return page
+
+
+def grave(page: Page) -> list[str]:
+    """The rules that a page breaks seriously, with the elements that break them."""
+    page.evaluate(AXE_SCRIPT)
+    return [
+        f"{rule}: {len(where)} elements, such as {', '.join(where[:3])}"
+        for rule, impact, where in page.evaluate(VIOLATIONS)
+        if impact in GRAVE
+    ]
+
+
+@pytest.mark.parametrize(("path", "scheme", "width"), CASES)
+def test_axe_finds_nothing_grave(browser: Browser, address, path, scheme, width) -> None:
+    page = opened(browser, address + path, scheme, width)
+    if not path.startswith("slides/"):
+        assert page.evaluate("document.documentElement.dataset.theme") == scheme
+    assert grave(page) == []
+    page.close()
+
+
+def test_axe_notices_what_is_grave(browser: Browser) -> None:
+    page = browser.new_page()
+    page.set_content(
+        "<!doctype html><html lang=en><title>t</title><main><h1>h</h1><img src='x.png'><input>"
+        "<p style='color: #bbb'>faint</p><button></button></main></html>"
+    )
+    found = "\n".join(grave(page))
+    for rule in ("image-alt", "label", "color-contrast", "button-name"):
+        assert f"{rule}: 1 elements" in found
+    page.close()
+
+
+@pytest.mark.parametrize("path", [SHORT[0], LONG[0]])
+def test_keyboard_skips_to_the_text_and_is_seen_on_its_way(browser, address, path) -> None:
+    page = opened(browser, address + path)
+    page.keyboard.press("Tab")
+    assert "Skip to main content" in page.evaluate(FOCUSED)[1]
+    unseen = []
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        element, _, seen = page.evaluate(FOCUSED)
+        if not seen:
+            unseen.append(element)
+    assert unseen == []
+    page.close()
