@@ -18,7 +18,7 @@ _TINY = 1e-20
 
 @dataclass(frozen=True)
 class Problem:
-    """What is minimised, for images (N, P): the objective of the errors, each shrunk towards 0.
+    """What is minimised, for images (N, K or 1, P): the objective of the errors, shrunk towards 0.
 
     shrink: ε ≥ 0, broadcast to (N, K, P), or None.
     """
@@ -31,7 +31,7 @@ class Problem:
     def at(self, latents: Tensor) -> Point:
         """The point of these latents (N, K, L), with nothing learnt yet."""
         images, tangents = self.generators.linearized(latents)
-        errors = images - self.pixels[:, None]
+        errors = images - self.pixels
         if self.shrink is not None:
             errors = errors.sign() * (errors.abs() - self.shrink).clamp_min(0)
             tangents = tangents * (errors != 0)[:, :, None]

@@ -49,10 +49,12 @@ class LevenbergMarquardt:
     ) -> Found:  # fmt: skip
         """The best latents for images (N, P), from starts (N, R, K, L).
 
+        pixels: or an image a class, (N, K, P).
         shrink: ε ≥ 0, broadcast to (N, K, P), by which each pixel's error is brought nearer to 0
         before it is squared.
         """
-        problem = Problem(generators, pixels, objective, shrink)
+        each = pixels if pixels.ndim == 3 else pixels[:, None]
+        problem = Problem(generators, each, objective, shrink)
         alone = round(self.screening * self.steps) if starts.shape[1] > 1 else 0
         best: _State | None = None
         for start in starts.unbind(dim=1):

@@ -12,6 +12,8 @@ from armsrace.models.class_vaes import ClassVaes
 
 BLOCK = 4
 """Pixels on a side that one place of the last convolution draws: its kernel's width."""
+CHUNK = 4
+"""Images whose slopes are drawn at once: what they take is used again, while it is in the cache."""
 
 
 class ClassDecoders(nn.Module):
@@ -52,6 +54,10 @@ class ClassDecoders(nn.Module):
 
         Forward mode: the L tangents of each image go through the layers side by side.
         """
+        parts = [self._linearized(part) for part in latents.split(CHUNK)]
+        return torch.cat([drawn for drawn, _ in parts]), torch.cat([slopes for _, slopes in parts])
+
+    def _linearized(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         features = self._features(latents)
         drawn = self._last(features[-1], self.bias_4).sigmoid()
         count = len(latents)
