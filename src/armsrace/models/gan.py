@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from armsrace.contracts import check_count
-from armsrace.models.layers import predict
+from armsrace.models.layers import ToOneChannel, predict
 
 LATENTS = 128
 
@@ -74,6 +74,7 @@ def critic(filters: int = 64, kernel: int = 5) -> nn.Sequential:
 
 
 def _doubling(inputs: int, outputs: int, kernel: int) -> nn.ConvTranspose2d:
-    return nn.ConvTranspose2d(
-        inputs, outputs, kernel, stride=2, padding=(kernel - 1) // 2, output_padding=kernel % 2
-    )
+    padding, more = (kernel - 1) // 2, kernel % 2
+    if outputs == 1:
+        return ToOneChannel(inputs, kernel, 2, padding, more)
+    return nn.ConvTranspose2d(inputs, outputs, kernel, 2, padding, more)

@@ -6,6 +6,8 @@ from typing import cast
 
 from torch import Tensor, nn
 
+from armsrace.models.layers import ToOneChannel
+
 
 class VariationalAutoencoder(nn.Module):
     """An encoder to a normal distribution of L latents, and a decoder back to images.
@@ -46,7 +48,7 @@ def s3_vae(latents: int = 2) -> VariationalAutoencoder:
     decoder = nn.Sequential(
         nn.Linear(latents, 64), nn.ReLU(), nn.Linear(64, 32 * 7 * 7), nn.ReLU(),
         nn.Unflatten(1, (32, 7, 7)), nn.ConvTranspose2d(32, 16, 4, stride=2, padding=1), nn.ReLU(),
-        nn.ConvTranspose2d(16, 1, 4, stride=2, padding=1),
+        ToOneChannel(16, 4, stride=2, padding=1),
     )  # fmt: skip
     return VariationalAutoencoder(encoder, decoder)
 
