@@ -76,6 +76,8 @@ SPECS = (
     ),
     AttackSpec("pgd-restarts", attacks.pgd, {"steps": 2, "restarts": 3}, random=True),
     AttackSpec("momentum", attacks.momentum, {"steps": 3}),
+    AttackSpec("auto-pgd-linf", attacks.auto_pgd, {"steps": 5}, random=True),
+    AttackSpec("auto-pgd-l2", attacks.auto_pgd, {"steps": 5, "norm": "l2"}, "l2", 3.0, random=True),
     AttackSpec("deepfool-l2", attacks.deepfool, norm="l2", budget=None, targeted=False),
     AttackSpec("ddn", attacks.ddn, {"steps": 20}, "l2", budget=None),
     AttackSpec(

@@ -1,5 +1,6 @@
 """Attacks: functions from a model, images and labels to an `AttackResult`."""
 
+from armsrace.attacks.auto_pgd import auto_pgd
 from armsrace.attacks.bim import bim, least_likely
 from armsrace.attacks.boundary import boundary
 from armsrace.attacks.carlini_wagner import carlini_wagner_l2
@@ -28,8 +29,9 @@ from armsrace.attacks.transfer import transfer
 from armsrace.attacks.universal import universal
 
 __all__ = [
-    "bim", "boundary", "carlini_wagner_l0", "carlini_wagner_l2", "carlini_wagner_linf", "ddn",
-    "deepfool", "fgsm", "finite_difference", "gaussian_noise", "jsma", "latent_descent",
-    "least_likely", "momentum", "on_manifold", "one_pixel", "pgd", "pointwise", "rand_fgsm",
-    "salt_and_pepper", "square", "substitute", "transfer", "uniform_noise", "universal",
+    "auto_pgd", "bim", "boundary", "carlini_wagner_l0", "carlini_wagner_l2",
+    "carlini_wagner_linf", "ddn", "deepfool", "fgsm", "finite_difference", "gaussian_noise",
+    "jsma", "latent_descent", "least_likely", "momentum", "on_manifold", "one_pixel", "pgd",
+    "pointwise", "rand_fgsm", "salt_and_pepper", "square", "substitute", "transfer",
+    "uniform_noise", "universal",
 ]  # fmt: skip

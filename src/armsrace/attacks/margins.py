@@ -33,3 +33,34 @@ def log_odds(logits: Tensor, classes: Tensor) -> Tensor:
     own = logits.gather(1, classes[:, None])
     others = logits.scatter(1, classes[:, None], -torch.inf)
     return others.logsumexp(dim=1) - own.squeeze(1)
+
+
+def logits_ratio(logits: Tensor, classes: Tensor) -> Tensor:
+    """The margin over the gap between the first and the third logit (K >= 3): no scale in it.
+
+    Croce and Hein 2020, equation 6 (DLR): a network whose logits are all a hundred times greater
+    has the same loss, and no gradient that has vanished.
+    """
+    _check_count(logits, 3)
+    top = logits.topk(3, dim=1).values
+    return margin(logits, classes) / (top[:, 0] - top[:, 2]).clamp_min(_least(logits))
+
+
+def targeted_logits_ratio(logits: Tensor, classes: Tensor) -> Tensor:
+    """As `logits_ratio`, for a class that is wanted (K >= 4): a target in third place still rises.
+
+    Croce and Hein 2020, equation 7, with the best other class in place of the true one.
+    """
+    _check_count(logits, 4)
+    top = logits.topk(4, dim=1).values
+    gap = top[:, 0] - (top[:, 2] + top[:, 3]) / 2
+    return margin(logits, classes) / gap.clamp_min(_least(logits))
+
+
+def _check_count(logits: Tensor, least: int) -> None:
+    if logits.shape[1] < least:
+        raise ValueError(f"loss needs at least {least} classes, got {logits.shape[1]}")
+
+
+def _least(logits: Tensor) -> float:
+    return torch.finfo(logits.dtype).eps ** 0.75
