@@ -9,6 +9,7 @@ from armsrace.figures.interactive import Markup, live, slider
 from armsrace.figures.maps import DigitMap, Marked, by_layer, digit_maps
 from armsrace.figures.planes import decision_map, scatter
 from armsrace.figures.races import benchmarks
+from armsrace.figures.sound import players, spectrograms
 from armsrace.figures.style import CYCLE, PALETTE, Plot, new_plot, styled, use_style
 from armsrace.figures.surfaces import surfaces
 from armsrace.figures.tables import ThreatModel, table
@@ -37,10 +38,12 @@ __all__ = [
     "live",
     "logits_along",
     "new_plot",
+    "players",
     "robustness_curves",
     "scatter",
     "slider",
     "small_multiples",
+    "spectrograms",
     "styled",
     "surfaces",
     "table",

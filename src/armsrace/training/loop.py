@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from armsrace.datasets import Dataset
 from armsrace.training.recipe import Recipe
 from armsrace.training.resume import Spent, restore, save
 
@@ -17,9 +17,21 @@ Progress = Callable[[int, int, float], None]
 """(steps done, steps in all, loss of the last batch)."""
 
 
+class Examples(Protocol):
+    """What is learned from: a data set, or sounds."""
+
+    @property
+    def images(self) -> Tensor:
+        """(N, C, H, W)."""
+
+    @property
+    def labels(self) -> Tensor:
+        """(N,) int64."""
+
+
 def fit(
     build: Callable[[], nn.Module],
-    data: Dataset,
+    data: Examples,
     recipe: Recipe,
     *,
     seed: int = 0,

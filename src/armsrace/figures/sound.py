@@ -1,0 +1,93 @@
+"""Sounds to look at and to listen to."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import wave
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from armsrace.figures.interactive import Markup
+from armsrace.figures.style import PALETTE, Plot, new_plot, styled
+
+
+@styled
+def spectrograms(
+    panels: Mapping[str, tuple[Tensor, Tensor | None]],
+    *,
+    rate: int,
+    hop: int,
+    columns: int = 2,
+    lowest: float = 0.0,
+) -> Plot:
+    """Levels over time and frequency, {title: (levels, threshold)}, both (F, S) in dB.
+
+    hop: samples from one moment to the next. Gray from `lowest` dB up to the loudest cell of all
+    panels; where a threshold is given, cells above it are drawn in vermilion. Raises ValueError
+    where there is no panel, or a threshold has another shape than its levels.
+    """
+    if not panels:
+        raise ValueError("panels must hold at least one")
+    for title, (levels, threshold) in panels.items():
+        if threshold is not None and threshold.shape != levels.shape:
+            raise ValueError(f"threshold of {title!r} must have shape {tuple(levels.shape)}")
+    rows = -(-len(panels) // columns)
+    plot = new_plot(3.6 * columns, 2.5 * rows)
+    grid = plot.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    loudest = max(float(levels.max()) for levels, _ in panels.values())
+    images = []
+    for axes, (title, (levels, threshold)) in zip(grid.flat, panels.items(), strict=False):
+        extent = (0.0, levels.shape[1] * hop / rate, 0.0, rate / 2000)
+        look = {"origin": "lower", "aspect": "auto", "extent": extent}
+        values = levels.detach().cpu().float()
+        images.append(axes.imshow(values.numpy(), vmin=lowest, vmax=loudest, **look))
+        if threshold is not None:
+            heard = (values > threshold.detach().cpu()).float()[..., None]
+            colour = torch.tensor([int(PALETTE["vermilion"][i : i + 2], 16) for i in (1, 3, 5)])
+            tint = torch.cat([(colour / 255).expand(*values.shape, 3), 0.75 * heard], dim=2)
+            axes.imshow(tint.numpy(), **look)
+        axes.set_title(title)
+        axes.grid(False)
+    for axes in grid.flat[len(panels) :]:
+        axes.set_visible(False)
+    plot.supxlabel("time (s)", fontsize=11)
+    plot.supylabel("frequency (kHz)", fontsize=11)
+    plot.colorbar(images[-1], ax=grid, label="level (dB)", shrink=0.8)
+    return plot
+
+
+def players(sounds: Mapping[str, Tensor], *, rate: int, caption: str) -> Markup:
+    """Sounds to be played on the page, {title: samples (T,) in [-1, 1]}, as 16-bit WAV files.
+
+    All at the loudness that their samples say: a player that set each to the same peak would hide
+    what differs. Raises ValueError where there is none or a sample lies outside.
+    """
+    if not sounds:
+        raise ValueError("sounds must hold at least one")
+    items = "".join(
+        f"<li><span>{html.escape(title)}</span> "
+        f'<audio controls preload="metadata" aria-label="{html.escape(title)}" '
+        f'src="data:audio/wav;base64,{_wav(title, samples, rate)}"></audio></li>'
+        for title, samples in sounds.items()
+    )
+    return Markup(
+        f'<figure class="ar-players"><ul>{items}</ul>'
+        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+    )
+
+
+def _wav(title: str, samples: Tensor, rate: int) -> str:
+    values = samples.detach().cpu().double().flatten()
+    if float(values.abs().max()) > 1:
+        raise ValueError(f"samples of {title!r} must lie in [-1, 1]")
+    written = io.BytesIO()
+    with wave.open(written, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes((32767 * values).round().short().numpy().astype("<i2").tobytes())
+    return base64.b64encode(written.getvalue()).decode()
