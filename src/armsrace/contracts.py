@@ -60,6 +60,8 @@ def check_images(images: Tensor, bounds: Bounds = UNIT, name: str = "images") ->
     """Raise unless images are a non-empty floating (N, C, H, W), finite and inside bounds."""
     if not isinstance(images, Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, got {type(images).__name__}")
+    if not isinstance(bounds, Bounds):
+        raise TypeError(f"bounds must be Bounds(lower, upper), got {bounds!r}")
     if images.ndim != 4:
         raise ValueError(f"{name} must have shape (N, C, H, W), got {tuple(images.shape)}")
     if len(images) == 0:
@@ -120,7 +122,11 @@ def check_classes(labels: Tensor, classes: int, name: str = "labels") -> None:
 
 def check_at_least(name: str, value: float, minimum: float) -> None:
     """Raise unless value is a finite number >= minimum."""
-    if not math.isfinite(value) or value < minimum:
+    try:
+        finite = math.isfinite(value)
+    except (TypeError, ValueError, RuntimeError):  # a word, or an array of several
+        raise TypeError(f"{name} must be a number, got {value!r}") from None
+    if not finite or value < minimum:
         raise ValueError(f"{name} must be >= {minimum:g}, got {value:g}")
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from armsrace.attacks.progress import PerImage
 from armsrace.contracts import Bounds
@@ -65,17 +64,3 @@ def check_latents(name: str, latents: Tensor, shape: str, dimensions: int) -> No
         raise TypeError(f"{name} must be floating point, got {latents.dtype}")
     if not latents.isfinite().all():
         raise ValueError(f"{name} must be finite, got NaN or infinity")
-
-
-@contextmanager
-def evaluating(*parts: object) -> Iterator[None]:
-    """Hold those that are modules in evaluation mode; every submodule's own is put back."""
-    held = [part for part in parts if isinstance(part, nn.Module)]
-    modes = {part: part.training for whole in held for part in whole.modules()}
-    for whole in held:
-        whole.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes.items():
-            part.training = training

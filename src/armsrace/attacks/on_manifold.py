@@ -10,7 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from armsrace.attacks.latents import Decoder, LatentAdam, check_latents, drawn, evaluating
+from armsrace.attacks.asking import evaluating
+from armsrace.attacks.latents import Decoder, LatentAdam, check_latents, drawn
 from armsrace.attacks.margins import margin
 from armsrace.attacks.norms import column
 from armsrace.attacks.problem import Problem, posed

@@ -8,7 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from armsrace.attacks.latents import Decoder, LatentAdam, check_latents, evaluating
+from armsrace.attacks.asking import evaluating
+from armsrace.attacks.latents import Decoder, LatentAdam, check_latents
 from armsrace.attacks.pairs import Answers, Pairs, between, pair_starts
 from armsrace.attacks.problem import gradient_of
 from armsrace.contracts import UNIT, Bounds, Model, check_at_least, check_count

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from armsrace.attacks.latents import Decoder, check_latents, drawn, evaluating
+from armsrace.attacks.asking import evaluating
+from armsrace.attacks.latents import Decoder, check_latents, drawn
 from armsrace.attacks.randomness import default_generator
 from armsrace.contracts import UNIT, Bounds, Model, check_count, check_logits
 

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from armsrace.attacks.asking import answer, evaluating
 from armsrace.attacks.margins import Loss, cross_entropy
 from armsrace.contracts import (
     AttackResult,
@@ -34,7 +35,7 @@ class Problem:
 
     def logits(self, images: Tensor) -> Tensor:
         """The model's answer (N, K) for images (N, C, H, W), checked to be logits."""
-        logits = self.model(images)
+        logits = answer(self.model, images)
         check_logits(logits, len(images))
         check_classes(self.labels, logits.shape[1])
         if self.targets is not None:
@@ -127,21 +128,15 @@ def posed(
     In training mode dropout and batch statistics would make a result depend on chance and on the
     other images; every submodule's own mode is restored afterwards.
     """
+    if not callable(model):
+        raise TypeError(f"model must be callable, images to logits, got {model!r}")
     check_images(images, bounds)
     check_labels(labels, len(images))
     if targets is not None:
         check_labels(targets, len(images), "targets")
-    modes: dict[nn.Module, bool] = {}
-    if isinstance(model, nn.Module):
-        modes = {part: part.training for part in model.modules()}
-        model.eval()
-    try:
-        with torch.inference_mode(False):
-            wanted = None if targets is None else _ordinary(targets)
-            yield Problem(model, _ordinary(images), _ordinary(labels), wanted, bounds)
-    finally:
-        for part, training in modes.items():
-            part.training = training
+    with evaluating(model), torch.inference_mode(False):
+        wanted = None if targets is None else _ordinary(targets)
+        yield Problem(model, _ordinary(images), _ordinary(labels), wanted, bounds)
 
 
 def _ordinary(tensor: Tensor) -> Tensor:

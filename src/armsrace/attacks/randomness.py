@@ -17,7 +17,11 @@ from torch import Tensor
 
 def default_generator(generator: torch.Generator | None) -> torch.Generator:
     """The generator given, or a new one seeded 0: an attack without one is still repeatable."""
-    return generator if generator is not None else torch.Generator().manual_seed(0)
+    if generator is None:
+        return torch.Generator().manual_seed(0)
+    if not isinstance(generator, torch.Generator):
+        raise TypeError(f"generator must be a torch.Generator or None, got {generator!r}")
+    return generator
 
 
 def uniform(images: Tensor, generator: torch.Generator) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -60,7 +61,8 @@ def robustness_curve(
     Each image is attacked at each budget on its own: what broke it at a smaller one is not carried
     over, so that a curve that rises shows an attack that fails (see `masking_report`). Every image
     counts, those misclassified from the start too: an attack cannot make them right again, since
-    the clean image is within any budget. Raises ValueError for a negative epsilon.
+    the clean image is within any budget. Raises ValueError for a negative epsilon, TypeError for an
+    attack that takes none.
 
     >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(20)
     >>> known = (digits.images, digits.labels)
@@ -68,6 +70,7 @@ def robustness_curve(
     >>> curve.accuracies[0] > curve.accuracies[1]
     True
     """
+    _check_budgeted(attack)
     for epsilon in epsilons:
         check_at_least("epsilon", epsilon, 0)
     right = _correct(model, images, labels, batch_size)
@@ -123,6 +126,19 @@ def accuracy_at(sizes: Tensor, epsilons: Sequence[float]) -> RobustnessCurve:
     """
     values = tuple((sizes > epsilon).float().mean().item() for epsilon in epsilons)
     return RobustnessCurve(tuple(epsilons), values, len(sizes))
+
+
+def _check_budgeted(attack: Callable[..., AttackResult]) -> None:
+    if not callable(attack):
+        raise TypeError(
+            f"attack must be a function such as attacks.pgd, got {type(attack).__name__}"
+        )
+    taken = inspect.signature(attack).parameters.values()
+    if not any(one.name == "epsilon" or one.kind is one.VAR_KEYWORD for one in taken):
+        raise TypeError(
+            f"attack must take epsilon=, got {attack!r}; the curve of an attack of minimal norm is "
+            "accuracy_at(perturbation_sizes(…), epsilons)"
+        )
 
 
 @torch.no_grad()
