@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from armsrace.resources import data_root
 
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The safe loader in C, which is ten times quicker, where PyYAML was built with it."""
+
 SOURCES = {
     "paper": "read in the paper",
     "code": "read in the authors' code or data",
@@ -113,7 +116,7 @@ def papers() -> Mapping[str, str]:
 def _content() -> dict[str, Any]:
     path = data_root() / "claims.yml"
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), LOADER)
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
     if not isinstance(content, dict) or not {"claims", "papers"} <= content.keys():
