@@ -143,7 +143,7 @@ def main() -> None:
     install(uv, "--no-deps", *peers())
     install(uv, "--no-deps", "--no-build-isolation", "-e", str(ROOT))
     STAMP.write_text(fingerprint())
-    say("ready")
+    say(f"ready; `source {PYTHON.parent.relative_to(ROOT)}/activate` puts armsrace on the path")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The command `armsrace`: train, data, build, serve, playground, ledger, arena."""
+"""The command `armsrace`: the book, the class, the data, the zoo, the ledger and the arena."""
 
 from __future__ import annotations
 

@@ -44,6 +44,12 @@ def test_model_is_no_name() -> None:
         attacks.pgd(name, *DIGITS, epsilon=0.1)
 
 
+@pytest.mark.parametrize("attack", [attacks.pgd, attacks.auto_pgd])
+def test_loss_is_no_name(attack: Any) -> None:
+    with pytest.raises(TypeError, match="loss must be a function such as .*, got 'ce'"):
+        attack(MODEL, *DIGITS, epsilon=0.1, loss="ce")
+
+
 def test_images_of_numpy_are_no_float32() -> None:
     images, labels = DIGITS
     with pytest.raises(RuntimeError) as caught:

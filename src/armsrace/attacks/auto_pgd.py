@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from armsrace.attacks.halving import climb
-from armsrace.attacks.margins import Loss, cross_entropy
+from armsrace.attacks.margins import Loss, check_loss, cross_entropy
 from armsrace.attacks.pgd import best_of, random_perturbation
 from armsrace.attacks.problem import Problem, posed
 from armsrace.attacks.randomness import default_generator
@@ -69,6 +69,7 @@ def auto_pgd(
     check_count("steps", steps)
     check_count("restarts", restarts)
     check_choice("norm", norm, ("linf", "l2"))
+    check_loss(loss)
     if restarts > 1 and not random_start:
         raise ValueError(f"restarts must be 1 without a random start, got {restarts}")
     generator = default_generator(generator)

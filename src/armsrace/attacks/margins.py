@@ -12,6 +12,12 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 """(logits (N, K), classes (N,)) -> (N,), greater where the class is less likely."""
 
 
+def check_loss(loss: Loss) -> None:
+    """Raise unless loss is a function, where other libraries take a name."""
+    if not callable(loss):
+        raise TypeError(f"loss must be a function such as those of margins, got {loss!r}")
+
+
 def cross_entropy(logits: Tensor, classes: Tensor) -> Tensor:
     """−log p(class), in nats."""
     return functional.cross_entropy(logits, classes, reduction="none")

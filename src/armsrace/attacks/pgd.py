@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from armsrace.attacks.margins import Loss, cross_entropy
+from armsrace.attacks.margins import Loss, check_loss, cross_entropy
 from armsrace.attacks.norms import BUDGETED, column, distances, project, steepest
 from armsrace.attacks.problem import Problem, posed
 from armsrace.attacks.randomness import default_generator, normal, signs, uniform
@@ -69,6 +69,7 @@ def pgd(
     check_count("steps", steps)
     check_count("restarts", restarts)
     check_choice("norm", norm, BUDGETED)
+    check_loss(loss)
     if restarts > 1 and not random_start:
         raise ValueError(f"restarts must be 1 without a random start, got {restarts}")
     step_size = 2.5 * epsilon / steps if step_size is None else step_size
