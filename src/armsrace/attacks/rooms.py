@@ -14,7 +14,7 @@ from armsrace.contracts import Model, check_count
 SPEED = 343.0
 """Of sound, metres a second."""
 ORDER = 5
-"""Mirror images are taken of up to so many rooms away in each direction."""
+"""Mirror images are taken up to so many rooms away each way: all echoes of the first 60 ms."""
 _AXES = ((-1, 1, 1), (1, -1, 1), (1, 1, -1))
 
 

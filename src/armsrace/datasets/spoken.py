@@ -65,7 +65,7 @@ def _said(labels: Tensor, generator: Generator) -> Tensor:
         torch.stft(source, WINDOW, HOP, window=window, return_complex=True) for source in sources
     )
     hertz = torch.linspace(0, RATE / 2, WINDOW // 2 + 1)[:, None]
-    formants = _resonances(hertz, tracks, between(0.92, 1.12))
+    formants = resonances(hertz, tracks, between(0.92, 1.12))
     band = ((hertz - tracks[:, 5:6]) / 150).sigmoid() * ((tracks[:, 6:7] - hertz) / 150).sigmoid()
     shaped = voice * formants * tracks[:, 3:4] + noise * band * tracks[:, 4:5]
     waves = torch.istft(shaped, WINDOW, HOP, window=window, length=LENGTH)
@@ -124,7 +124,7 @@ def _pulses(between: _Draws) -> Tensor:
     return (((harmonics + 0.5) * phase).sin() / (2 * half) - 0.5).float()
 
 
-def _resonances(hertz: Tensor, tracks: Tensor, tract: Tensor) -> Tensor:
+def resonances(hertz: Tensor, tracks: Tensor, tract: Tensor) -> Tensor:
     """The gain (N, frequencies, F) of three formants over a source that falls with frequency."""
     gain = torch.zeros(())
     for place, width in enumerate(BANDWIDTHS):
