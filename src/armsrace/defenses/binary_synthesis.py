@@ -9,6 +9,10 @@ from armsrace.contracts import check_classes, check_count, check_labels
 from armsrace.defenses.analysis_by_synthesis import AnalysisBySynthesis
 
 
+FACTORS = (1.0,) * 10
+"""What `fitted_factors` finds for the zoo's `abs`, searched exactly on its held-out digits."""
+
+
 class Binarized(nn.Module):
     """A purifier: 1 where a pixel is above the threshold, else 0.
 

@@ -119,7 +119,7 @@ ENTRIES: dict[str, Entry] = {
         vae.manifold_vae, "the robust manifold's VAE, 20-500-500-784", storage=_BYTES
     ),
     "schott-cnn": Entry(
-        convolutional.schott_cnn, "the CNN beside analysis by synthesis", storage=torch.float16
+        convolutional.schott_cnn, "the CNN beside analysis by synthesis", storage=_BYTES
     ),
     "abs": Entry(
         class_vaes.ClassVaes,

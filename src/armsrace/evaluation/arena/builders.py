@@ -13,16 +13,24 @@ from armsrace import datasets
 from armsrace.attacks.composition import straight_through
 from armsrace.contracts import Model
 from armsrace.defenses import (
+    AnalysisBySynthesis,
+    Binarized,
+    ClassWeighted,
     Detected,
     Divergence,
     LatentProjection,
     LatentSearch,
+    LevenbergMarquardt,
     MagNet,
+    NearestNeighbor,
     Purified,
     ReconstructionError,
     Tempered,
     threshold_at,
 )
+from armsrace.defenses.binary_synthesis import FACTORS
+from armsrace.models.class_decoders import ClassDecoders
+from armsrace.models.class_vaes import ClassVaes
 from armsrace.models.vae import VariationalAutoencoder
 
 HELD_OUT = 2_000
@@ -103,6 +111,34 @@ def gan(classifier: nn.Module, generator: nn.Module, restarts: int, steps: int) 
     """Defense-GAN: the search starts anywhere."""
     search = LatentSearch(128, restarts=restarts, steps=steps)
     return _purified(LatentProjection(generator, search), classifier)
+
+
+def neighbor() -> Defended:
+    """The nearest held-out image decides."""
+    known = datasets.held_out("mnist")
+    return plain(NearestNeighbor(known.images, known.labels))
+
+
+def binarized(classifier: nn.Module) -> Defended:
+    """A network that reads black and white pixels; attacked straight through the threshold."""
+    return _purified(Binarized(), classifier)
+
+
+def synthesis(vaes: nn.Module, steps: int, samples: int) -> Defended:
+    """Analysis by synthesis, searched from the best sample on; its gradient is the envelope's."""
+    return plain(_explaining(vaes, steps, samples))
+
+
+def binary_synthesis(vaes: nn.Module, steps: int, samples: int) -> Defended:
+    """Binary ABS with the factors that were fitted to the zoo's."""
+    weighted = ClassWeighted(_explaining(vaes, steps, samples), torch.tensor(FACTORS))
+    return _purified(Binarized(), weighted)
+
+
+def _explaining(vaes: nn.Module, steps: int, samples: int) -> AnalysisBySynthesis:
+    search = LevenbergMarquardt(steps=steps, starts=1)
+    decoders = ClassDecoders(cast(ClassVaes, vaes))
+    return AnalysisBySynthesis(decoders, search=search, samples=samples)
 
 
 def _purified(purifier: nn.Module, classifier: nn.Module) -> Defended:

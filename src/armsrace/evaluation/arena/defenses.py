@@ -8,12 +8,16 @@ from typing import Any
 
 from armsrace.evaluation.arena.builders import (
     Defended,
+    binarized,
+    binary_synthesis,
     detected,
     distilled,
     gan,
     inverted,
     magnet,
+    neighbor,
     plain,
+    synthesis,
 )
 from armsrace.models import zoo
 
@@ -79,6 +83,21 @@ DEFENSES: dict[str, Defense] = {
         "Defense-GAN", "classifier A reads what the generator draws, a cheap search; attacked "
         "straight through", ("defense-gan-a", "defense-gan"), gan,
         {"restarts": 2, "steps": 40}, slow=True,
+    ),
+    "schott-cnn": Defense("none, ABS's CNN", "the CNN beside ABS", ("schott-cnn",), plain),
+    "binary-cnn": Defense(
+        "binary CNN", "the same network reads black and white pixels; attacked straight through",
+        ("schott-cnn",), binarized,
+    ),
+    "neighbor": Defense("nearest neighbor", "6,000 held-out digits, a class each", (), neighbor),
+    "abs": Defense(
+        "ABS", "analysis by synthesis, a quick search; attacked by the envelope's gradient",
+        ("abs",), synthesis, {"steps": 8, "samples": 2_000}, slow=True,
+    ),
+    "binary-abs": Defense(
+        "Binary ABS", "the same behind black and white pixels, its classes weighed; attacked "
+        "straight through", ("abs",), binary_synthesis,
+        {"steps": 8, "samples": 2_000}, slow=True,
     ),
     "ensemble": Defense(
         "ensemble training", "Tramèr's A, half its loss on FGSM images of four networks (ε = .3)",
