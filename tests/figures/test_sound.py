@@ -55,3 +55,23 @@ def test_cells_above_the_threshold_are_tinted() -> None:
 def test_bad_panels_are_named(panels, rule: str) -> None:
     with pytest.raises(ValueError, match=rule):
         figures.spectrograms(panels, rate=8000, hop=100)
+
+
+def test_a_moment_shows_the_sound_its_threshold_and_the_changes() -> None:
+    hertz = torch.linspace(0, 4000, 9)
+    levels = torch.arange(9.0)
+    plot = figures.masking_curve(hertz, 50 + levels, 40 - levels, {"a": levels, "b": -90 - levels})
+    threshold, first, second = plot.axes[0].lines
+    assert threshold.get_ydata().tolist() == (40 - levels).tolist()
+    assert first.get_xdata()[-1] == 4 and first.get_linestyle() != second.get_linestyle()
+    assert set(second.get_ydata().tolist()) == {-20.0}
+    names = [text.get_text() for text in plot.legends[0].get_texts()]
+    assert names == ["the sound", "its masking threshold", "a", "b"]
+
+
+def test_bad_moments_are_named() -> None:
+    flat = torch.zeros(9)
+    with pytest.raises(ValueError, match=r"a must have shape \(9,\), got \(8,\)"):
+        figures.masking_curve(flat, flat, flat, {"a": torch.zeros(8)})
+    with pytest.raises(ValueError, match="changes must be at most 3, got 4"):
+        figures.masking_curve(flat, flat, flat, dict.fromkeys("abcd", flat))

@@ -9,7 +9,7 @@ from armsrace.figures.interactive import Markup, live, slider
 from armsrace.figures.maps import DigitMap, Marked, by_layer, digit_maps
 from armsrace.figures.planes import decision_map, scatter
 from armsrace.figures.races import benchmarks
-from armsrace.figures.sound import players, spectrograms
+from armsrace.figures.sound import masking_curve, players, spectrograms
 from armsrace.figures.style import CYCLE, PALETTE, Plot, new_plot, styled, use_style
 from armsrace.figures.surfaces import surfaces
 from armsrace.figures.tables import ThreatModel, table
@@ -37,6 +37,7 @@ __all__ = [
     "lines",
     "live",
     "logits_along",
+    "masking_curve",
     "new_plot",
     "players",
     "robustness_curves",

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from armsrace.figures.interactive import Markup
-from armsrace.figures.style import PALETTE, Plot, new_plot, styled
+from armsrace.figures.style import INK, PALETTE, Plot, new_plot, styled
 
 
 @styled
@@ -91,3 +91,38 @@ def _wav(title: str, samples: Tensor, rate: int) -> str:
         file.setframerate(rate)
         file.writeframes((32767 * values).round().short().numpy().astype("<i2").tobytes())
     return base64.b64encode(written.getvalue()).decode()
+
+
+@styled
+def masking_curve(
+    hertz: Tensor,
+    sound: Tensor,
+    threshold: Tensor,
+    changes: Mapping[str, Tensor],
+    *,
+    lowest: float = -20.0,
+) -> Plot:
+    """One moment of a sound in dB, what it masks, and at most three changes {name: levels}.
+
+    All (F,), at the frequencies hertz. The sound is a gray ground, its threshold a black line; a
+    change is heard where it runs above that line. Raises ValueError for lengths that differ, and
+    for more changes.
+    """
+    rows = {"sound": sound, "threshold": threshold, **changes}
+    for name, row in rows.items():
+        if row.shape != hertz.shape:
+            raise ValueError(f"{name} must have shape {tuple(hertz.shape)}, got {tuple(row.shape)}")
+    if len(changes) > 3:
+        raise ValueError(f"changes must be at most 3, got {len(changes)}")
+    axes = (plot := new_plot()).subplots()
+    kilo = (hertz / 1000).numpy()
+    heights = {name: row.detach().cpu().clamp_min(lowest).numpy() for name, row in rows.items()}
+    axes.fill_between(kilo, heights["sound"], lowest, color="#cbd2d9", lw=0, label="the sound")
+    axes.plot(kilo, heights["threshold"], color=INK, lw=2.2, label="its masking threshold")
+    looks = (("vermilion", "--"), ("blue", "-"), ("amber", "-."))
+    for name, (colour, dash) in zip(changes, looks, strict=False):
+        axes.plot(kilo, heights[name], color=PALETTE[colour], ls=dash, lw=1.2, label=name)
+    axes.set(xlabel="frequency (kHz)", ylabel="level (dB)", ylim=(lowest, 100))
+    axes.margins(x=0)
+    plot.legend(loc="outside upper left", ncols=2)
+    return plot
