@@ -6,11 +6,12 @@ import base64
 import re
 from pathlib import Path
 
+import jupytext
 import pytest
 from small_book import chapter, execute
 
 from armsrace.publishing import slides, vendor
-from armsrace.publishing.layout import Layout, notebooks
+from armsrace.publishing.layout import Layout, Notebook, notebooks
 from armsrace.resources import CLONE
 
 PIXEL = (
@@ -99,3 +100,14 @@ def test_chapter_that_was_not_executed_has_no_slides(project: Path, monkeypatch)
     monkeypatch.setattr(vendor, "mathjax", lambda folder: False)
     (project / "book/references.bib").write_text("")
     assert slides.write_all(notebooks(project), Layout("reader", project)) == []
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in notebooks(CLONE) if page.is_chapter], ids=lambda page: page.name
+)
+def test_every_chapter_has_slides_and_none_of_its_exercises_is_one(page: Notebook) -> None:
+    cells = jupytext.read(page.path).cells
+    exercises = [at for at, cell in enumerate(cells) if "## Exercises" in cell.source]
+    tagged = [at for at, cell in enumerate(cells) if slides.is_slide(cell)]
+    assert 8 <= len(tagged) <= 16
+    assert not exercises or max(tagged) < exercises[0]
