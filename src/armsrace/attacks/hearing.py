@@ -1,9 +1,9 @@
 """What an ear does not hear beside a louder sound: a masking threshold for each moment and pitch.
 
-Psychoacoustic model 1 of MPEG-1 (ISO/IEC 11172-3 1993, Annex D), as Qin et al. 2019, §3.2 and
-appendix, simplify it: every masker counts as a tone. That lowers the threshold, since noise masks
-more than a tone as loud, so the model errs towards hearing too much. Sounds are images one pixel
-high, (N, 1, 1, T); levels are in dB, frequencies in Hz, and pitch in Bark.
+Psychoacoustic model 1 of MPEG-1 (ISO/IEC 11172-3 1993, Annex D), as Qin et al. 2019 simplify it:
+every masker counts as a tone. That lowers the threshold, since noise masks more than a tone as
+loud, so the model errs towards hearing too much. Sounds are images one pixel high, (N, 1, 1, T);
+levels are in dB, frequencies in Hz, and pitch in Bark.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Hearing:
     def levels(self, waves: Tensor, beside: Tensor) -> Tensor:
         """Levels in dB (N, F, S) of waves, played as loud as the sound `beside` them.
 
-        Both (N, 1, 1, T). The loudest cell of `beside` is at 96 dB (the paper's equation 6).
+        Both (N, 1, 1, T). The loudest cell of `beside` is at 96 dB.
         """
         loudest = self.power(beside).flatten(1).amax(1).view(-1, 1, 1)
         relative = self.power(waves) / loudest.clamp_min(torch.finfo(waves.dtype).tiny)
@@ -82,7 +82,7 @@ class Hearing:
 
 
 def absolute_threshold(hertz: Tensor) -> Tensor:
-    """The faintest audible tone in silence, in dB (Terhardt 1979, equation 2); 20 Hz and up."""
+    """The faintest audible tone in silence, in dB (Terhardt 1979); 20 Hz and up."""
     kilo = hertz.clamp_min(20) / 1000
     return 3.64 * kilo**-0.8 - 6.5 * (-0.6 * (kilo - 3.3) ** 2).exp() + 1e-3 * kilo**4
 

@@ -44,7 +44,7 @@ def log_odds(logits: Tensor, classes: Tensor) -> Tensor:
 def logits_ratio(logits: Tensor, classes: Tensor) -> Tensor:
     """The margin over the gap between the first and the third logit (K >= 3): no scale in it.
 
-    Croce and Hein 2020, equation 6 (DLR): a network whose logits are all a hundred times greater
+    Croce and Hein 2020, §4 (DLR): a network whose logits are all a hundred times greater
     has the same loss, and no gradient that has vanished.
     """
     _check_count(logits, 3)
@@ -55,7 +55,7 @@ def logits_ratio(logits: Tensor, classes: Tensor) -> Tensor:
 def targeted_logits_ratio(logits: Tensor, classes: Tensor) -> Tensor:
     """As `logits_ratio`, for a class that is wanted (K >= 4): a target in third place still rises.
 
-    Croce and Hein 2020, equation 7, with the best other class in place of the true one.
+    Croce and Hein 2020, §4, targeted DLR, with the best other class in place of the true one.
     """
     _check_count(logits, 4)
     top = logits.topk(4, dim=1).values

@@ -1,4 +1,4 @@
-"""A sound that says another word to the machine and the same to an ear (Qin et al. 2019, §3)."""
+"""A sound that says another word to the machine and the same to an ear (Qin et al. 2019)."""
 
 from __future__ import annotations
 
@@ -44,13 +44,12 @@ def imperceptible(
         hearing: the ear; one for 8,000 samples a second by default.
 
     The first stage makes the sound say the target at any price within epsilon. The second lowers
-    −log p(target) + α · (the mean over the cells of the dB above the masking threshold, the paper's
-    equations 7 and 8), where α grows by a fifth whenever the sound fools after 20 steps, and
-    shrinks by a fifth if it does not after 50. Of the sounds that fooled, the one least heard is
-    kept; where none did, or where the target is heard already, the original comes back. The paper
-    shrinks epsilon in the first stage; here the second is left to do so. Its code compares powers,
-    where its equations and we compare their logarithms. Raises ValueError or TypeError naming the
-    argument and the rule it breaks.
+    −log p(target) + α · (the mean over the cells of the dB above the masking threshold). Every 20
+    steps α grows by a fifth for a sound that fools, every 50 it shrinks by a fifth for one that
+    does not. Of the sounds that fooled, the one least heard is kept; where none did, or where the
+    target is heard already, the original comes back. The paper shrinks epsilon in the first stage;
+    here the second is left to do so. Its code compares powers, where its equations and we compare
+    their logarithms. Raises ValueError or TypeError naming the argument and the rule it breaks.
     """
     check_at_least("epsilon", epsilon, 0)
     check_count("first_steps", first_steps)

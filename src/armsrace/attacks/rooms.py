@@ -1,6 +1,6 @@
 """What rooms do to a sound, simulated: responses by mirror images, and a model that hears in them.
 
-Qin et al. 2019, §4, make sounds that survive rooms by averaging over simulated ones; so here.
+Qin et al. 2019 make sounds that survive rooms by averaging over simulated ones; so here.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ def room_responses(
     """Impulse responses (count, length) of shoebox rooms, by mirror images.
 
     Each room is 3 to 8 by 3 to 6 by 2.4 to 3.5 m, with walls that reflect 0.7 to 0.9 of a wave's
-    amplitude; speaker and microphone stand anywhere 0.5 m off the walls. A wave along a path of d
-    metres and w walls arrives after d / 343 s with amplitude βʷ / d (Allen and Berkley 1979,
-    equations 4 to 10), shared between the two nearest samples. The direct wave comes first, at
-    sample 0, and each response has the energy 1, so that rooms change a sound's timbre and echo but
-    hardly its loudness. Raises ValueError or TypeError naming the argument and the rule it breaks.
+    amplitude; speaker and microphone stand at least 0.5 m off them. A wave along a path of d
+    metres and w walls arrives after d / 343 s with amplitude βʷ / d (Allen and Berkley 1979),
+    shared between the two nearest samples. The direct wave comes first, at sample 0, and each
+    response has the energy 1, so that rooms change a sound's timbre and echo but hardly its
+    loudness. Raises ValueError or TypeError naming the argument and the rule it breaks.
     """
     check_count("count", count)
     check_count("rate", rate)
