@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import jupytext
@@ -9,7 +10,7 @@ from small_book import COUNTING, chapter, execute, runs
 
 from armsrace.publishing.layout import Layout, notebooks
 from armsrace.publishing.measured import collect
-from armsrace.publishing.notebooks import has_outputs
+from armsrace.publishing.notebooks import Record, has_outputs
 
 
 def outputs(path: Path) -> list[str]:
@@ -88,3 +89,20 @@ def test_outputs_are_found_by_the_notebook_as_jupyter_book_reads_it(project: Pat
     fresh = jupytext.read(project / "chapters/01_one.md")
     _, merged = get_cache(str(project / "_build/cache/reader")).merge_match_into_notebook(fresh)
     assert merged.cells[-1].outputs[0].text == "42\n"
+
+
+def test_the_longest_start_first_and_those_of_unknown_length_before_them(project: Path) -> None:
+    names = ("01_one", "02_two", "03_three")
+    entries = "\n".join(f"  - file: chapters/{name}" for name in names)
+    toc = f"format: jb-book\nroot: book/intro\nparts:\n- chapters:\n{entries}\n"
+    (project / "_toc.yml").write_text(toc)
+    for name in names:
+        code = f'with open("../order.txt", "a") as order: order.write("{name} ")'
+        (project / f"chapters/{name}.md").write_text(chapter(code))
+    for seconds in (5.0, 9.0):
+        record = Record("", seconds, "", "", "", "reader")
+        path = project / "_build/records/reader" / f"{names[int(seconds > 5)]}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(asdict(record)))
+    execute(project)
+    assert (project / "order.txt").read_text().split() == ["03_three", "02_two", "01_one"]
