@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from breaks import BREAKS
 from defense_gan import DEFENSE_GAN
+from explanations import EXPLANATIONS
 from manifold import MANIFOLD
 from rich.console import Console
 
@@ -87,6 +88,7 @@ MEASURES: dict[str, Callable[[int], None]] = {
     **BREAKS,
     **DEFENSE_GAN,
     **MANIFOLD,
+    **EXPLANATIONS,
 }
 
 

@@ -9,8 +9,8 @@ from armsrace.contracts import check_classes, check_count, check_labels
 from armsrace.defenses.analysis_by_synthesis import AnalysisBySynthesis
 
 
-FACTORS = (1.0,) * 10
-"""What `fitted_factors` finds for the zoo's `abs`, searched exactly on its held-out digits."""
+FACTORS = (0.96, 0.944, 0.971, 0.995, 1.083, 1.04, 1.002, 1.01, 0.96, 1.044)
+"""`fitted_factors` of 2,000 held-out digits and the zoo's `abs` (benchmarks/measure.py)."""
 
 
 class Binarized(nn.Module):
