@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from armsrace.contracts import check_classes, check_count, check_labels
 from armsrace.defenses.analysis_by_synthesis import AnalysisBySynthesis
 
-
 FACTORS = (0.96, 0.944, 0.971, 0.995, 1.083, 1.04, 1.002, 1.01, 0.96, 1.044)
 """`fitted_factors` of 2,000 held-out digits and the zoo's `abs` (benchmarks/measure.py)."""
 
