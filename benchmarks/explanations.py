@@ -23,14 +23,17 @@ def _decoders() -> ClassDecoders:
     return ClassDecoders(cast(ClassVaes, zoo.load("abs")))
 
 
+def _quick() -> defenses.AnalysisBySynthesis:
+    """The arena's: the best of 2,000 samples, eight steps of Levenberg–Marquardt."""
+    search = defenses.LevenbergMarquardt(steps=8, starts=1)
+    return defenses.AnalysisBySynthesis(_decoders(), search=search, samples=2_000)
+
+
 def factors(digits: int) -> None:
     """Print what `FACTORS` of defenses/binary_synthesis.py should be; digits counts for nothing."""
     known = datasets.held_out("mnist")
-    search = defenses.LevenbergMarquardt(steps=8, starts=1)
-    model = defenses.AnalysisBySynthesis(_decoders(), search=search, samples=2_000)
-    images = defenses.Binarized()(known.images[-HELD_OUT:])
     with torch.no_grad():
-        costs = model.costs(images)
+        costs = _quick().costs(defenses.Binarized()(known.images[-HELD_OUT:]))
     found = defenses.fitted_factors(costs, known.labels[-HELD_OUT:])
     right = (costs * found).argmin(dim=1) == known.labels[-HELD_OUT:]
     print(f"{tuple(round(factor, 3) for factor in found.tolist())}, {right.float().mean():.2%}")
@@ -42,9 +45,8 @@ def clean(digits: int) -> None:
 
 
 def binary(digits: int) -> None:
-    """The same of Binary ABS, with the factors that its source holds."""
-    model = defenses.AnalysisBySynthesis(_decoders())
-    weighted = defenses.ClassWeighted(model, torch.tensor(FACTORS))
+    """The same of Binary ABS, by the quick search and with the factors that its source holds."""
+    weighted = defenses.ClassWeighted(_quick(), torch.tensor(FACTORS))
     purified = defenses.Purified(defenses.Binarized(), weighted)
     _accuracy("schott-binary-abs-clean", purified, digits)
 
@@ -58,9 +60,7 @@ def _accuracy(claim: str, model: nn.Module, digits: int) -> None:
 def bounds(digits: int) -> None:
     """Every bound on the digits of the arena, beside the nearest image that it found."""
     data = datasets.load("mnist", "test").take(digits)
-    search = defenses.LevenbergMarquardt(steps=8, starts=1)
-    model = defenses.AnalysisBySynthesis(_decoders(), search=search, samples=2_000)
-    part = data.images, data.labels
+    model, part = _quick(), (data.images, data.labels)
     found = evaluation.synthesis_bounds(model, *part)
     columns: dict[str, Tensor] = {
         "paper": found.paper, "closed": found.closed, "tight": found.tight,

@@ -119,9 +119,10 @@ def neighbor() -> Defended:
     return plain(NearestNeighbor(known.images, known.labels))
 
 
-def binarized(classifier: nn.Module) -> Defended:
-    """A network that reads black and white pixels; attacked straight through the threshold."""
-    return _purified(Binarized(), classifier)
+def binarized(classifier: nn.Module, width: float) -> Defended:
+    """A network that reads black and white pixels, attacked through a sigmoid of that width."""
+    # The identity in its place would spend the budget on pixels that are far from the threshold.
+    return _purified(Binarized(), classifier, lambda images: ((images - 0.5) / width).sigmoid())
 
 
 def synthesis(vaes: nn.Module, steps: int, samples: int) -> Defended:
@@ -129,10 +130,10 @@ def synthesis(vaes: nn.Module, steps: int, samples: int) -> Defended:
     return plain(_explaining(vaes, steps, samples))
 
 
-def binary_synthesis(vaes: nn.Module, steps: int, samples: int) -> Defended:
+def binary_synthesis(vaes: nn.Module, steps: int, samples: int, width: float) -> Defended:
     """Binary ABS with the factors that were fitted to the zoo's."""
-    weighted = ClassWeighted(_explaining(vaes, steps, samples), torch.tensor(FACTORS))
-    return _purified(Binarized(), weighted)
+    model = _explaining(vaes, steps, samples)
+    return binarized(ClassWeighted(model, torch.tensor(FACTORS)), width)
 
 
 def _explaining(vaes: nn.Module, steps: int, samples: int) -> AnalysisBySynthesis:
@@ -141,7 +142,9 @@ def _explaining(vaes: nn.Module, steps: int, samples: int) -> AnalysisBySynthesi
     return AnalysisBySynthesis(decoders, search=search, samples=samples)
 
 
-def _purified(purifier: nn.Module, classifier: nn.Module) -> Defended:
+def _purified(
+    purifier: nn.Module, classifier: nn.Module, backward: Callable[[Tensor], Tensor] | None = None
+) -> Defended:
     # The stand-in has exactly the purifier's values, so what it answers is the defense's answer.
-    through = Purified(straight_through(purifier), classifier).eval()
+    through = Purified(straight_through(purifier, backward=backward), classifier).eval()
     return Defended(through, through)

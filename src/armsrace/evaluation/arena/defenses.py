@@ -86,8 +86,8 @@ DEFENSES: dict[str, Defense] = {
     ),
     "schott-cnn": Defense("none, ABS's CNN", "the CNN beside ABS", ("schott-cnn",), plain),
     "binary-cnn": Defense(
-        "binary CNN", "the same network reads black and white pixels; attacked straight through",
-        ("schott-cnn",), binarized,
+        "binary CNN", "the same network reads black and white pixels; attacked through a sigmoid",
+        ("schott-cnn",), binarized, {"width": 0.1},
     ),
     "neighbor": Defense("nearest neighbor", "6,000 held-out digits, a class each", (), neighbor),
     "abs": Defense(
@@ -96,8 +96,8 @@ DEFENSES: dict[str, Defense] = {
     ),
     "binary-abs": Defense(
         "Binary ABS", "the same behind black and white pixels, its classes weighed; attacked "
-        "straight through", ("abs",), binary_synthesis,
-        {"steps": 8, "samples": 2_000}, slow=True,
+        "through a sigmoid", ("abs",), binary_synthesis,
+        {"steps": 8, "samples": 2_000, "width": 0.1}, slow=True,
     ),
     "ensemble": Defense(
         "ensemble training", "Tramèr's A, half its loss on FGSM images of four networks (ε = .3)",
