@@ -55,3 +55,13 @@ class CurvedClasses(LinearClasses):
 def some_images(count: int, dtype: torch.dtype = torch.float64) -> Tensor:
     generator = torch.Generator().manual_seed(2)
     return torch.rand(count, *SHAPE, generator=generator).to(dtype)
+
+
+def noisy_draws(model: nn.Module, count: int) -> tuple[Tensor, Tensor]:
+    """Draws of the classes in turn with some noise, and the class that a model reads in each."""
+    generator = torch.Generator().manual_seed(4)
+    latents = 0.5 * torch.randn(count, CLASSES, LATENTS, generator=generator).double()
+    drawn = model.generators.draw(latents)[torch.arange(count), torch.arange(count) % CLASSES]
+    images = (drawn + 0.05 * torch.randn(count, PIXELS, generator=generator)).clamp(0, 1)
+    images = images.view(-1, *SHAPE)
+    return images, model(images).argmax(dim=1)

@@ -14,7 +14,7 @@ from armsrace.defenses import AnalysisBySynthesis
 from armsrace.evaluation import linf_bounds, synthesis_bounds
 
 sys.path.append(str(Path(__file__).parents[1] / "defenses"))
-from linear_classes import CLASSES, PIXELS, SHAPE, LinearClasses  # noqa: E402
+from linear_classes import CLASSES, PIXELS, LinearClasses, noisy_draws  # noqa: E402
 
 COUNT = 12
 
@@ -26,14 +26,7 @@ def model() -> AnalysisBySynthesis:
 
 @pytest.fixture(scope="module")
 def digits(model) -> tuple[Tensor, Tensor]:
-    """Noisy draws of the classes, and the class that explains each best."""
-    generator = torch.Generator().manual_seed(4)
-    latents = 0.5 * torch.randn(COUNT, CLASSES, 2, generator=generator).double()
-    own = torch.arange(COUNT) % CLASSES
-    drawn = model.generators.draw(latents)[torch.arange(COUNT), own]
-    images = (drawn + 0.05 * torch.randn(COUNT, PIXELS, generator=generator)).clamp(0, 1)
-    images = images.view(-1, *SHAPE)
-    return images, model(images).argmax(dim=1)
+    return noisy_draws(model, COUNT)
 
 
 @pytest.fixture(scope="module")

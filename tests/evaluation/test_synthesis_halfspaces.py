@@ -23,7 +23,7 @@ from armsrace.evaluation import (
 from armsrace.evaluation.synthesis_halfspaces import shortest
 
 sys.path.append(str(Path(__file__).parents[1] / "defenses"))
-from linear_classes import CLASSES, PIXELS, SHAPE, LinearClasses  # noqa: E402
+from linear_classes import CLASSES, LinearClasses, noisy_draws  # noqa: E402
 
 COUNT = 12
 
@@ -35,13 +35,7 @@ def model() -> AnalysisBySynthesis:
 
 @pytest.fixture(scope="module")
 def digits(model) -> tuple[Tensor, Tensor]:
-    """Noisy draws of the classes, and the class that explains each best."""
-    generator = torch.Generator().manual_seed(4)
-    latents = 0.5 * torch.randn(COUNT, CLASSES, 2, generator=generator).double()
-    drawn = model.generators.draw(latents)[torch.arange(COUNT), torch.arange(COUNT) % CLASSES]
-    images = (drawn + 0.05 * torch.randn(COUNT, PIXELS, generator=generator)).clamp(0, 1)
-    images = images.view(-1, *SHAPE)
-    return images, model(images).argmax(dim=1)
+    return noisy_draws(model, COUNT)
 
 
 def one_way(norm: str, bounds) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
