@@ -46,7 +46,7 @@ Left out.
 
 +++ {"tags": ["slide"]}
 
-The *step* is $a < b$ and
+The *step* is $a < b$, after [chapter 3](03_fgsm.md), and
 
 $$ y = \\operatorname{sign}(x) $$
 
@@ -80,6 +80,10 @@ def test_each_tagged_cell_is_a_slide_under_its_section(deck: str) -> None:
     assert base64.b64decode(picture) == base64.b64decode(PIXEL)
     assert "ten_lines" in code
     assert "by metadata" in metadata
+
+
+def test_links_lead_from_the_decks_folder_to_the_chapters(deck: str) -> None:
+    assert 'href="../chapters/03_fgsm.html"' in deck and ".md" not in deck
 
 
 def test_untagged_cells_are_left_out(deck: str) -> None:

@@ -19,6 +19,7 @@ from armsrace.publishing.rendering import code, inline, markdown
 from armsrace.resources import replacing
 
 TAG = "slide"
+LINK = re.compile(r"\]\(([\w./-]+)\.md(#[\w-]*)?\)")
 HEADING = re.compile(r"^#{1,4} +(.+)$", re.MULTILINE)
 TEMPLATE = Path(__file__).with_name("deck.html")
 MATHJAX = f"vendor/{Path(vendor.MEMBER).name}"
@@ -59,17 +60,22 @@ def slides(notebook: NotebookNode, references: BibliographyData) -> list[Slide]:
     A slide's heading is the section's. Tagged prose is shown as it is; of tagged code its outputs
     with their caption, and the code itself where it puts nothing out.
     """
-    title, _, opening = plain(notebook.cells[0].source, references).partition("\n\n")
+    title, _, opening = _prose(notebook.cells[0], references).partition("\n\n")
     found = [Slide(inline(title.lstrip("# ")), markdown(opening.split("\n\n")[0]))]
     heading = inline(HEADING.findall(f"{title}\n\n{opening}")[-1])
     for cell in notebook.cells[1:]:
-        prose = plain(cell.source, references) if cell.cell_type == "markdown" else ""
+        prose = _prose(cell, references) if cell.cell_type == "markdown" else ""
         if own := HEADING.findall(prose):
             heading = inline(own[-1])
         if is_slide(cell):
             body = markdown(HEADING.sub("", prose)) if prose else "".join(code(cell))
             found.append(Slide(heading, body))
     return found
+
+
+def _prose(cell: NotebookNode, references: BibliographyData) -> str:
+    """A cell's words, their links leading from the decks' folder to the pages of the site."""
+    return LINK.sub(r"](../chapters/\1.html\2)", plain(cell.source, references))
 
 
 def deck(found: Iterable[Slide], mathjax: str) -> str:
