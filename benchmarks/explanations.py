@@ -10,8 +10,6 @@ from torch import Tensor, nn
 
 from armsrace import datasets, defenses, evaluation, ledger, zoo
 from armsrace.defenses.binary_synthesis import FACTORS
-from armsrace.evaluation import arena
-from armsrace.evaluation.arena import rankings
 from armsrace.models.class_decoders import ClassDecoders
 from armsrace.models.class_vaes import ClassVaes
 from armsrace.models.layers import predict
@@ -58,7 +56,7 @@ def _accuracy(claim: str, model: nn.Module, digits: int) -> None:
 
 
 def bounds(digits: int) -> None:
-    """Every bound on the digits of the arena, beside the nearest image that it found."""
+    """Every bound on the digits of the arena."""
     data = datasets.load("mnist", "test").take(digits)
     model, part = _quick(), (data.images, data.labels)
     found = evaluation.synthesis_bounds(model, *part)
@@ -69,11 +67,7 @@ def bounds(digits: int) -> None:
         "half-space linf": evaluation.halfspace_bounds(model, *part, norm="linf"),
     }  # fmt: skip
     numbers = {name: column.tolist() for name, column in columns.items()}
-    outcomes = arena.read()
-    outcomes = outcomes[(outcomes["defense"] == "abs") & (outcomes["image"] < digits)]
-    for norm in ("l2", "linf"):
-        numbers[f"attack {norm}"] = rankings.nearest(outcomes, norm)["abs"].tolist()
-    words = "bounds with thirty steps from five starts; attacks of the arena, infinite where none"
+    words = "Thirty steps from five starts"
     about = {"n": digits, "data": data.description, "settings": words}
     ledger.record("synthesis", "bounds", numbers, **about)
     ledger.measure("abs-bound-paper", found.paper.mean().item(), n=digits)

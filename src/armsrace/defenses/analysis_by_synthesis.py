@@ -41,8 +41,8 @@ class AnalysisBySynthesis(nn.Module):
     generators: K of them, such as `ClassDecoders(zoo.load("abs"))`, in whose dtype latents are
         searched.
     inference: "adam" is the paper's: the best of the samples of the prior, then 50 steps of Adam.
-        "exact" goes on to an optimum, by Levenberg–Marquardt from three samples, at about two
-        times the cost: for bounds, and for gradients that hold.
+        "exact" goes on to an optimum, by Levenberg–Marquardt from three samples, at about
+        twice the cost: for bounds, and for gradients that hold.
     search: in place of the two.
     samples: of the prior, drawn and decoded once, here.
     scale, floor: of the logits, scale · score, and of `confidences`.
