@@ -10,7 +10,7 @@ from linear_classes import CLASSES, LATENTS, PIXELS, CurvedClasses, LinearClasse
 
 from armsrace.defenses.analysis_by_synthesis import SCALE, AnalysisBySynthesis, tempered
 from armsrace.defenses.class_search import AdamSearch, slope_left, within
-from armsrace.defenses.levenberg_marquardt import LevenbergMarquardt
+from armsrace.defenses.levenberg_marquardt import LevenbergMarquardt, PolishedSearch
 
 
 @pytest.fixture
@@ -43,7 +43,8 @@ def test_adam_comes_near_the_known_optimum() -> None:
 
 
 def test_no_explanation_leaves_the_radius() -> None:
-    for search in (AdamSearch(radius=0.4), LevenbergMarquardt(radius=0.4)):
+    adam, levenberg_marquardt = AdamSearch(radius=0.4), LevenbergMarquardt(radius=0.4)
+    for search in (adam, levenberg_marquardt, PolishedSearch(adam, levenberg_marquardt)):
         model = AnalysisBySynthesis(LinearClasses(), search=search, samples=50)
         images = some_images(6)
         found = model.explain(images)
@@ -150,6 +151,7 @@ def test_bad_images_and_searches_are_named(exact) -> None:
         (LevenbergMarquardt, {"starts": 0}, "starts must be >= 1, got 0"),
         (LevenbergMarquardt, {"screening": 2.0}, "screening must lie in [0, 1], got 2"),
         (LevenbergMarquardt, {"damping": 0.0}, "damping must be >= 1e-09, got 0"),
+        (PolishedSearch, {"adam": AdamSearch(radius=1)}, "polish.radius must be adam's 1, got 5"),
     ):
         with pytest.raises(ValueError, match=re.escape(rule)):
             search(**options)
@@ -160,6 +162,6 @@ def test_exact_inference_is_no_worse_than_adam_where_classes_are_curved() -> Non
     adam = AnalysisBySynthesis(CurvedClasses(), samples=200).costs(images)
     model = AnalysisBySynthesis(CurvedClasses(), inference="exact", samples=200)
     found = model.found(images)
-    assert (found.values <= adam + 1e-9).float().mean() >= 0.99
+    assert (found.values <= adam + 1e-9).all()
     left = slope_left(model.generators, images.flatten(1), found.latents)
     assert (left < 1e-6).float().mean() >= 0.95

@@ -30,8 +30,7 @@ def test_exact_costs_no_more_than_adams_and_is_flatter(
     pixels = images.flatten(1)
     adam = AdamSearch()(exact.generators, pixels, exact.samples.best(pixels))
     found = exact.found(images)
-    # A few pairs end in another valley, in which Adam does not.
-    assert (found.values <= adam.values * (1 + 1e-5)).float().mean() >= 0.97
+    assert (found.values <= adam.values * (1 + 1e-5)).all()
     slopes = [slope_left(exact.generators, pixels, way.latents) for way in (adam, found)]
     assert slopes[1].median() < 0.05 * slopes[0].median()
     assert (found.values.argmin(dim=1) == labels).float().mean() >= 0.9

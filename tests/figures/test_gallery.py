@@ -21,7 +21,7 @@ PARTS = {
     "RECIPES", "mixture", "trades", "warmed_up", "Tempered", "at_temperature", "softened",
     "divergence_apart", "Purified", "Inversion", "LatentSearch", "invert",
     "Detected", "detection_rate", "divergence", "jensen_shannon", "threshold_at",
-    "AdamSearch", "LevenbergMarquardt", "Explanation", "fitted_factors",
+    "AdamSearch", "LevenbergMarquardt", "PolishedSearch", "Explanation", "fitted_factors",
 }  # fmt: skip
 DARK, FAINT = torch.ones(1, 4, 4), torch.full((1, 4, 4), 0.25)
 CHANGE = torch.zeros(1, 4, 4)

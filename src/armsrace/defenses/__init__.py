@@ -22,7 +22,7 @@ from armsrace.defenses.detection import (
 from armsrace.defenses.distillation import Tempered, at_temperature, distilled_from, softened
 from armsrace.defenses.inversion import Inversion, LatentProjection, invert
 from armsrace.defenses.latent_search import LatentSearch
-from armsrace.defenses.levenberg_marquardt import LevenbergMarquardt
+from armsrace.defenses.levenberg_marquardt import LevenbergMarquardt, PolishedSearch
 from armsrace.defenses.magnet import JensenShannon, MagNet, ReconstructionError, jensen_shannon
 from armsrace.defenses.manifold import divergence_apart, with_pairs
 from armsrace.defenses.nearest_neighbor import NearestNeighbor
@@ -46,6 +46,7 @@ __all__ = [
     "LevenbergMarquardt",
     "MagNet",
     "NearestNeighbor",
+    "PolishedSearch",
     "Purified",
     "ReconstructionError",
     "Surprise",

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from armsrace.contracts import check_at_least, check_choice, check_count, check_images
 from armsrace.defenses.class_search import AdamSearch, Found
-from armsrace.defenses.levenberg_marquardt import LevenbergMarquardt
+from armsrace.defenses.levenberg_marquardt import LevenbergMarquardt, PolishedSearch
 from armsrace.defenses.prior_samples import ClassGenerators, PriorSamples
 
 SCALE, FLOOR = 440.0, 3.9e-5
@@ -41,8 +41,8 @@ class AnalysisBySynthesis(nn.Module):
     generators: K of them, such as `ClassDecoders(zoo.load("abs"))`, in whose dtype latents are
         searched.
     inference: "adam" is the paper's: the best of the samples of the prior, then 50 steps of Adam.
-        "exact" goes on to an optimum, by Levenberg–Marquardt from three samples, at about
-        twice the cost: for bounds, and for gradients that hold.
+        "exact" goes on from there to an optimum, by twelve steps of Levenberg–Marquardt, at less
+        than twice the cost: for bounds, and for gradients that hold.
     search: in place of the two.
     samples: of the prior, drawn and decoded once, here.
     scale, floor: of the logits, scale · score, and of `confidences`.
@@ -66,7 +66,7 @@ class AnalysisBySynthesis(nn.Module):
         generators: ClassGenerators,
         *,
         inference: Literal["adam", "exact"] = "adam",
-        search: AdamSearch | LevenbergMarquardt | None = None,
+        search: AdamSearch | LevenbergMarquardt | PolishedSearch | None = None,
         samples: int = 8000,
         scale: float = SCALE,
         floor: float = FLOOR,
@@ -78,7 +78,7 @@ class AnalysisBySynthesis(nn.Module):
         check_at_least("scale", scale, 1e-9)
         check_at_least("floor", floor, 0)
         check_count("batch_size", batch_size)
-        default = AdamSearch() if inference == "adam" else LevenbergMarquardt()
+        default = AdamSearch() if inference == "adam" else PolishedSearch()
         self.generators, self.search = generators, search or default
         self.samples = PriorSamples(generators, samples, generator)
         self.scale, self.floor, self.batch_size = scale, floor, batch_size

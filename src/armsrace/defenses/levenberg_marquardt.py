@@ -5,13 +5,13 @@ Images and reconstructions are flat, (N, P) and (N, K, P); latents are (N, K, L)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from armsrace.contracts import check_at_least, check_count
-from armsrace.defenses.class_search import Found, Objective, evidence, within
+from armsrace.defenses.class_search import AdamSearch, Found, Objective, evidence, within
 from armsrace.defenses.least_squares import Point, Problem
 from armsrace.defenses.prior_samples import ClassGenerators
 
@@ -74,6 +74,32 @@ class LevenbergMarquardt:
             damping = (damping * torch.where(lower, 0.2, 5.0)).clamp(1e-6, 1e6)
             at = at.replaced(lower, trial.learning(at))
         return _State(at, damping)
+
+
+@dataclass(frozen=True)
+class PolishedSearch:
+    """The paper's search, and Levenberg–Marquardt on from its end: an optimum, and never above it.
+
+    starts: one. Raises ValueError where the two have different radii.
+    """
+
+    adam: AdamSearch = AdamSearch()  # noqa: RUF009
+    polish: LevenbergMarquardt = LevenbergMarquardt(steps=12, starts=1)
+    starts: int = field(default=1, init=False)
+
+    def __post_init__(self) -> None:
+        if self.polish.radius != self.adam.radius:
+            raise ValueError(
+                f"polish.radius must be adam's {self.adam.radius:g}, got {self.polish.radius:g}"
+            )
+
+    def __call__(
+        self, generators: ClassGenerators, pixels: Tensor, starts: Tensor,
+        objective: Objective = evidence,
+    ) -> Found:  # fmt: skip
+        """The best latents for images (N, P), from the first of starts (N, R, K, L)."""
+        near = self.adam(generators, pixels, starts, objective)
+        return self.polish(generators, pixels, near.latents[:, None], objective)
 
 
 @dataclass(frozen=True)
