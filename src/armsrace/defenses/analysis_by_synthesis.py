@@ -41,12 +41,12 @@ class AnalysisBySynthesis(nn.Module):
     generators: K of them, such as `ClassDecoders(zoo.load("abs"))`, in whose dtype latents are
         searched.
     inference: "adam" is the paper's: the best of the samples of the prior, then 50 steps of Adam.
-        "exact" goes on from there to an optimum, by twelve steps of Levenberg–Marquardt, at less
+        "exact" goes on from there to an optimum, by eight steps of Levenberg–Marquardt, at less
         than twice the cost: for bounds, and for gradients that hold.
     search: in place of the two.
     samples: of the prior, drawn and decoded once, here.
     scale, floor: of the logits, scale · score, and of `confidences`.
-    batch_size: images searched for at once.
+    batch_size: images searched for at once; what 25 take is used again while it is in the cache.
     generator: where the samples are drawn from; by default a new one seeded 0.
 
     The gradient in the images is the true one where the search has converged. At an optimum the
@@ -70,7 +70,7 @@ class AnalysisBySynthesis(nn.Module):
         samples: int = 8000,
         scale: float = SCALE,
         floor: float = FLOOR,
-        batch_size: int = 50,
+        batch_size: int = 25,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()

@@ -84,7 +84,7 @@ class PolishedSearch:
     """
 
     adam: AdamSearch = AdamSearch()  # noqa: RUF009
-    polish: LevenbergMarquardt = LevenbergMarquardt(steps=12, starts=1)
+    polish: LevenbergMarquardt = LevenbergMarquardt(steps=8, starts=1)
     starts: int = field(default=1, init=False)
 
     def __post_init__(self) -> None:

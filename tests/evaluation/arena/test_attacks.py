@@ -6,9 +6,9 @@ import torch
 from armsrace.attacks.norms import distances
 from armsrace.contracts import AttackResult
 from armsrace.evaluation.arena import ATTACKS, BUDGETS, Entry
-from armsrace.evaluation.arena.attacks import aimed
 from armsrace.evaluation.arena.builders import Defended, plain
 from armsrace.evaluation.arena.cells import digits
+from armsrace.evaluation.arena.composed import aimed, least
 
 
 @pytest.mark.parametrize("name", list(ATTACKS))
@@ -56,3 +56,24 @@ def test_brief_options_are_less_work() -> None:
         assert full.keys() == brief.keys()
         for name in ("steps", "queries", "repeats", "binary_search_steps"):
             assert brief.get(name, 0) <= full.get(name, 0)
+
+
+@pytest.mark.parametrize(("threshold", "reached"), [(0.045, 0.05), (0.115, 0.12), (0.9, 0.0)])
+def test_the_least_budget_is_the_first_level_at_which_the_attack_succeeds(
+    threshold: float, reached: float
+) -> None:
+    dark, zero = torch.zeros(2, 1, 4, 4), torch.zeros(2, dtype=torch.int64)
+    steps_seen = set()
+
+    def bright(images):
+        excess = images.mean(dim=(1, 2, 3)) - threshold
+        return torch.stack([-excess, excess], dim=1)
+
+    def brighten(model, images, labels, *, epsilon, steps):
+        steps_seen.add(steps)
+        moved, one = images + epsilon, torch.ones_like(labels)
+        return AttackResult(moved, model(moved).argmax(1) != labels, one, one)
+
+    result = least(brighten)(bright, dark, zero, largest=0.64, levels=64, steps=7)
+    assert result.images.amax().item() == pytest.approx(reached)
+    assert result.success.tolist() == [reached > 0] * 2 and steps_seen == {7}

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from functools import partial, wraps
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from armsrace import attacks
-from armsrace.contracts import AttackResult, Model, Norm
+from armsrace.contracts import AttackResult, Norm
 from armsrace.evaluation.arena.builders import Defended
-from armsrace.models import zoo
+from armsrace.evaluation.arena.composed import aimed, least, transferred
 
 BUDGETS: dict[Norm, float] = {"linf": 0.3, "l2": 1.5, "l0": 12}
 """Those at which Schott et al. 2019, Table 1, compare defenses of MNIST; pixel units, pixels."""
 
-CLASSES = 10
 Knows = Literal["gradients", "scores", "decisions", "another network"]
 
 
@@ -70,30 +68,6 @@ class Entry:
         return self.run(known or defended.through, images, labels, **settings)
 
 
-def aimed(attack: Callable[..., AttackResult]) -> Callable[..., AttackResult]:
-    """The attack towards the likeliest wrong class, which "refused" is not; one query more."""
-
-    @wraps(attack)
-    def run(model: Model, images: Tensor, labels: Tensor, **settings: Any) -> AttackResult:
-        with torch.no_grad():
-            logits = model(images)[:, :CLASSES]
-        wrong = logits.scatter(1, labels[:, None], -torch.inf).argmax(dim=1)
-        found = attack(model, images, labels, targets=wrong, **settings)
-        return replace(found, queries=found.queries + 1)
-
-    return run
-
-
-def transferred(
-    model: Model, images: Tensor, labels: Tensor, *, source: str, epsilon: float, norm: Norm,
-    steps: int, generator: torch.Generator | None = None,
-) -> AttackResult:  # fmt: skip
-    """PGD on a network of the zoo, its images tried on the model; arguments as of `attacks.pgd`."""
-    found = partial(attacks.pgd, epsilon=epsilon, norm=norm, steps=steps, generator=generator)
-    own = zoo.load(source, images.device)
-    return attacks.transfer(model, images, labels, source=own, attack=found)
-
-
 _NOISE = {"repeats": 10, "levels": 10}
 _OTHER = "carlini-wagner-odd"
 _BRIEF = {"steps": 20}
@@ -114,6 +88,8 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("salt-and-pepper", "l0", attacks.salt_and_pepper, "decisions", _NOISE, {"repeats": 2}),
     Entry("pgd", "linf", attacks.pgd, "gradients", {"steps": 40}, _BRIEF, fixed=True),
     Entry("pgd", "l2", attacks.pgd, "gradients", {"norm": "l2", "steps": 40}, _BRIEF, fixed=True),
+    Entry("least-pgd", "linf", least(attacks.pgd), "gradients",
+          {"largest": 0.64, "levels": 64, "steps": 20}, {"steps": 10}),
     Entry("deepfool", "linf", attacks.deepfool, "gradients", {"norm": "linf", "steps": 20},
           {"steps": 5}),
     Entry("deepfool", "l2", attacks.deepfool, "gradients", {"steps": 20}, {"steps": 5}),
