@@ -61,9 +61,9 @@ def halfspace_bounds(
     of the shortest such δ in the box, least over c and z. In L2 it is never below the tight form of
     `synthesis_bounds`, since ‖G_c(z) − G‖ is at most the sum of both distances to x.
 
-    The least over z is looked for by turns: the shortest δ for z, then the best z for x + δ, which
-    lowers it each time. Like the other forms it rests on that search. Raises ValueError or
-    TypeError naming the argument and the rule it breaks.
+    The least over z is looked for by turns: the shortest δ for z, then the best z for x + δ. No
+    turn raises it, yet it may end in a local one. Like the other forms it rests on that search.
+    Raises ValueError or TypeError naming the argument and the rule it breaks.
 
     >>> from armsrace.models.class_decoders import ClassDecoders
     >>> model = defenses.AnalysisBySynthesis(ClassDecoders(zoo.load("abs")), samples=100)

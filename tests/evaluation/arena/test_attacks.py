@@ -2,13 +2,15 @@
 
 import pytest
 import torch
+from torch import nn
 
 from armsrace.attacks.norms import distances
 from armsrace.contracts import AttackResult
 from armsrace.evaluation.arena import ATTACKS, BUDGETS, Entry
-from armsrace.evaluation.arena.builders import Defended, plain
+from armsrace.evaluation.arena.builders import gated, plain
 from armsrace.evaluation.arena.cells import digits
 from armsrace.evaluation.arena.composed import aimed, least
+from armsrace.evaluation.arena.defended import Defended
 
 
 @pytest.mark.parametrize("name", list(ATTACKS))
@@ -77,3 +79,18 @@ def test_the_least_budget_is_the_first_level_at_which_the_attack_succeeds(
     result = least(brighten)(bright, dark, zero, largest=0.64, levels=64, steps=7)
     assert result.images.amax().item() == pytest.approx(reached)
     assert result.success.tolist() == [reached > 0] * 2 and steps_seen == {7}
+
+
+def test_who_knows_of_a_threshold_follows_a_slope_to_the_same_decisions() -> None:
+    first = nn.Conv2d(1, 4, 3)
+    with torch.no_grad():
+        first.weight.mul_(0.05)
+        first.bias.fill_(-0.2)
+    defended = gated(nn.Sequential(first, nn.ReLU(), nn.Flatten(), nn.Linear(4 * 26 * 26, 10)))
+    images = torch.rand(3, 1, 28, 28, requires_grad=True)
+    slopes = []
+    for through in (defended.through, defended.aware):
+        logits = through(images)
+        assert torch.equal(logits, defended.model(images))
+        slopes.append(torch.autograd.grad(logits[:, 0].sum(), images)[0])
+    assert not slopes[0].any() and slopes[1].any()

@@ -1,8 +1,8 @@
 """The arena: every defense against every attack in every norm, image by image."""
 
 from armsrace.evaluation.arena.attacks import ATTACKS, BUDGETS, Entry
-from armsrace.evaluation.arena.builders import Defended
 from armsrace.evaluation.arena.cells import NORMS, Unit, units
+from armsrace.evaluation.arena.defended import Defended
 from armsrace.evaluation.arena.defenses import DEFENSES, Defense
 from armsrace.evaluation.arena.measuring import measure
 from armsrace.evaluation.arena.running import run

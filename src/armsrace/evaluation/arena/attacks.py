@@ -12,8 +12,8 @@ from torch import Tensor
 
 from armsrace import attacks
 from armsrace.contracts import AttackResult, Norm
-from armsrace.evaluation.arena.builders import Defended
 from armsrace.evaluation.arena.composed import aimed, least, transferred
+from armsrace.evaluation.arena.defended import Defended
 
 BUDGETS: dict[Norm, float] = {"linf": 0.3, "l2": 1.5, "l0": 12}
 """Those at which Schott et al. 2019, Table 1, compare defenses of MNIST; pixel units, pixels."""
@@ -28,7 +28,7 @@ class Entry:
     run: an attack of `armsrace.attacks`, or one with its signature. knows: what it asks the
     defense for. options: its keywords. brief: what of them is less where a query is slow, or None
     where it is then not run. fixed: whether it takes the budget of its norm; else it looks for the
-    smallest perturbation. aware: whether it goes through the detector, where there is one.
+    smallest perturbation. aware: whether it knows the defense's secret, where it has one.
     networks: the zoo's that the attacker holds.
     """
 
@@ -106,6 +106,6 @@ ENTRIES: tuple[Entry, ...] = (
           {"binary_search_steps": 4, "steps": 60, "step_size": 0.1, "initial_constant": 1.0},
           {"binary_search_steps": 2, "steps": 25, "initial_constant": 10.0}),
     Entry("boundary", "l2", attacks.boundary, "decisions", {"steps": 300}, {"steps": 30}),
-    Entry("pointwise", "l0", attacks.pointwise, "decisions", {"restarts": 1}, None),
+    Entry("pointwise", "l0", attacks.pointwise, "decisions", {"restarts": 10}, None),
 )  # fmt: skip
 ATTACKS: dict[str, Entry] = {entry.label: entry for entry in ENTRIES}

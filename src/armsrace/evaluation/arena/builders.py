@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -11,7 +10,6 @@ from torch import Tensor, nn
 
 from armsrace import datasets
 from armsrace.attacks.composition import straight_through
-from armsrace.contracts import Model
 from armsrace.defenses import (
     AnalysisBySynthesis,
     Binarized,
@@ -29,6 +27,7 @@ from armsrace.defenses import (
     threshold_at,
 )
 from armsrace.defenses.binary_synthesis import FACTORS
+from armsrace.evaluation.arena.defended import Defended
 from armsrace.models.class_decoders import ClassDecoders
 from armsrace.models.class_vaes import ClassVaes
 from armsrace.models.vae import VariationalAutoencoder
@@ -36,38 +35,22 @@ from armsrace.models.vae import VariationalAutoencoder
 HELD_OUT = 2_000
 """The last of the held-out digits set thresholds: where a reader has no others, the first are
 those that are attacked."""
-
-
-@dataclass(frozen=True)
-class Defended:
-    """A defense as it is judged.
-
-    model: images (N, C, H, W) to logits (N, K). through: what attacks ask and differentiate in
-    its place. refuses: images to (N,) bool, those that are not read at all. aware: images to
-    (N, K + 1), the last class "refused", for an attacker who knows of the detector too.
-    """
-
-    model: Model
-    through: Model
-    refuses: Callable[[Tensor], Tensor] | None = None
-    aware: Model | None = None
-
-    @torch.no_grad()
-    def beaten(self, images: Tensor, labels: Tensor) -> Tensor:
-        """(N,) bool: adversarial images that are let through and misread."""
-        wrong = self.model(images).argmax(dim=1) != labels
-        return wrong if self.refuses is None else wrong & ~self.refuses(images)
-
-    @torch.no_grad()
-    def served(self, images: Tensor, labels: Tensor) -> Tensor:
-        """(N,) bool: clean images that are let through and read rightly."""
-        right = self.model(images).argmax(dim=1) == labels
-        return right if self.refuses is None else right & ~self.refuses(images)
+SHARPNESS = 20.0
+"""Of the softplus whose slope a threshold is given: chapter 10's β."""
 
 
 def plain(model: nn.Module) -> Defended:
     """A network as it is."""
     return Defended(model, model)
+
+
+def gated(network: nn.Sequential) -> Defended:
+    """A network whose training made its first layer a threshold; who knows, gives it a slope."""
+    hard, soft = (
+        nn.Sequential(network[0], bend) for bend in (nn.ReLU(), nn.Softplus(beta=SHARPNESS))
+    )
+    aware = nn.Sequential(straight_through(hard, backward=soft), network[2:]).eval()
+    return Defended(network, network, aware=aware)
 
 
 def distilled(model: nn.Module, temperature: float) -> Defended:

@@ -7,18 +7,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from armsrace.evaluation.arena.builders import (
-    Defended,
     binarized,
     binary_synthesis,
     detected,
     distilled,
     gan,
+    gated,
     inverted,
     magnet,
     neighbor,
     plain,
     synthesis,
 )
+from armsrace.evaluation.arena.defended import Defended
 from armsrace.models import zoo
 
 
@@ -73,7 +74,7 @@ DEFENSES: dict[str, Defense] = {
         ("distilled-100",), distilled, {"temperature": 100.0},
     ),
     "madry": Defense(
-        "PGD training", "Madry's network, PGD images (ε = .3)", ("madry-pgd",), plain
+        "PGD training", "Madry's network, PGD images (ε = .3)", ("madry-pgd",), gated
     ),
     "inverted": Defense(
         "invert, classify", "the 16-32-64 network reads what the manifold-vae draws; attacked "

@@ -13,8 +13,8 @@ from torch import Tensor
 import armsrace
 from armsrace import datasets
 from armsrace.attacks.norms import distances
-from armsrace.evaluation.arena.builders import Defended
 from armsrace.evaluation.arena.cells import NORMS, Unit, digits
+from armsrace.evaluation.arena.defended import Defended
 from armsrace.evaluation.arena.defenses import DEFENSES
 from armsrace.resources import code_version
 
