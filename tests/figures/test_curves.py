@@ -38,6 +38,13 @@ def test_curves_are_named_and_told_apart() -> None:
     assert len(drawn) == 6
 
 
+def test_counts_have_whole_ticks() -> None:
+    for x, whole in (([1, 2, 3], True), ([0.1, 0.2, 0.3], False)):
+        plot = figures.lines({"a": (x, [0.1, 0.2, 0.3])}, x_label="attacks", y_label="y")
+        ticks = plot.axes[0].get_xticks()
+        assert (ticks == ticks.round()).all() == whole
+
+
 def test_curves_refuse_what_they_cannot_draw() -> None:
     with pytest.raises(ValueError, match="norm must be one of linf, l2, l1, l0, got 'l3'"):
         figures.robustness_curves({"a": (EPSILONS, EPSILONS)}, norm="l3")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 from torch import Tensor
 
 from armsrace.figures.style import CYCLE, INK, PALETTE, Plot, new_plot, styled
@@ -45,17 +45,18 @@ def lines(
 ) -> Plot:
     """Curves {name: (x, y)}, both (S,), told apart by colour, marker and dash; at most six.
 
-    percent prints the y axis, a fraction, in %. Raises ValueError for lengths that differ.
+    percent prints y, a fraction, in %. Integer x have whole ticks. ValueError: lengths that differ.
     """
-    plot = new_plot()
-    axes = plot.subplots()
+    axes = (plot := new_plot()).subplots()
     _draw(axes, series)
     axes.set(xlabel=x_label, ylabel=y_label, title=title, xscale=x_scale, yscale=y_scale)
+    counted = not any(torch.as_tensor(x).is_floating_point() for x, _ in series.values())
+    if counted and x_scale == "linear":
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if percent:
         axes.yaxis.set_major_formatter(PERCENT)
     if len(series) > 1:
-        columns = 1 if max(map(len, series)) > 30 else 2
-        plot.legend(loc="outside upper left", ncols=columns)
+        plot.legend(loc="outside upper left", ncols=1 if max(map(len, series)) > 30 else 2)
     return plot
 
 
@@ -94,8 +95,7 @@ def logits_along(scales: Tensor, logits: Tensor, label: int, *, x_label: str = "
         raise ValueError(f"logits must have length {len(scales)}, got {len(logits)}")
     scales, logits = scales.detach().cpu(), logits.detach().cpu()
     winners = set(logits.argmax(1).tolist()) - {label}
-    plot = new_plot(5.6, 3.8)
-    axes = plot.subplots()
+    axes = (plot := new_plot(5.6, 3.8)).subplots()
     ends = {
         end: _spread(logits[end], gap=0.05 * float(logits.max() - logits.min())) for end in (0, -1)
     }
@@ -137,8 +137,7 @@ def histogram(
     edges = torch.linspace(low, high if high > low else low + 1, bins + 1, dtype=torch.float64)
     axes = (plot := new_plot()).subplots()
     for (name, row), (colour, _, dash) in zip(finite.items(), CYCLE, strict=False):
-        shares = torch.histogram(row.double(), edges).hist / len(row)
-        sides = shares.numpy(), edges.numpy()
+        sides = (torch.histogram(row.double(), edges).hist / len(row)).numpy(), edges.numpy()
         axes.stairs(*sides, color=PALETTE[colour], fill=True, alpha=0.25)
         axes.stairs(*sides, color=PALETTE[colour], ls=dash, lw=1.8, label=name)
     if threshold is not None:
