@@ -22,12 +22,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from armsrace import datasets, zoo
-from armsrace.defenses import (
-    AdamSearch,
-    AnalysisBySynthesis,
-    LevenbergMarquardt,
-    PolishedSearch,
-)
+from armsrace.defenses import AdamSearch, AnalysisBySynthesis, PolishedSearch
 from armsrace.defenses.class_search import evidence, slope_left, within
 from armsrace.defenses.prior_samples import PriorSamples
 from armsrace.models.class_decoders import ClassDecoders
@@ -119,15 +114,15 @@ def main() -> None:
     model = AnalysisBySynthesis(generators, samples=chosen.samples)
     console = Console()
     console.print(f"{chosen.samples} samples: {time.process_time() - begun:.1f} s of processor")
-    adam, three = AdamSearch(), LevenbergMarquardt()
+    adam = AdamSearch()
 
     def loop(frozen: bool) -> tuple[Tensor, Tensor]:
         decoders = [alone(vaes, which, frozen) for which in range(vaes.classes)]
         return looped(decoders, pixels, nearest(model.samples, pixels), adam)
 
-    def ours(search: AdamSearch | LevenbergMarquardt | PolishedSearch) -> tuple[Tensor, Tensor]:
+    def ours(search: AdamSearch | PolishedSearch) -> tuple[Tensor, Tensor]:
         batches = pixels.split(model.batch_size)
-        parts = [search(generators, x, model.samples.best(x, search.starts)) for x in batches]
+        parts = [search(generators, x, model.samples.best(x)) for x in batches]
         return torch.cat([p.values for p in parts]), torch.cat([p.latents for p in parts])
 
     rows = {
@@ -135,7 +130,6 @@ def main() -> None:
         "loop, weights frozen": timed(lambda: loop(frozen=True)),
         "adam": timed(lambda: ours(adam)),
         "exact": timed(lambda: ours(PolishedSearch())),
-        "Levenberg–Marquardt, three starts": timed(lambda: ours(three)),
     }
     base = rows["loop over ten decoders"]
     table = Table("", "s an image", "of the loop", "same", "cost ≤ loop's", "slope", "right")
