@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from small_book import COUNTING, chapter, runs
+from small_book import COUNTING, HEADER, cell, chapter, runs
 
 from armsrace.publishing import site, vendor
 from armsrace.publishing.pages import BookError
@@ -72,6 +72,16 @@ def test_one_chapter_is_built_beside_others_that_were_never_executed(book: Path)
     html = build(1, root=book)
     assert "42" in (html / "chapters/01_one.html").read_text()
     assert "not executed in this build" in (html / "chapters/02_two.html").read_text()
+
+
+def test_a_report_between_chapters_waits_for_the_last(book: Path) -> None:
+    (book / "chapters/02_two.md").write_text(chapter(COUNTING))
+    counted = 'print(len(open("../runs.txt").read().split()), "chapters before")'
+    (book / "book/ledger.md").write_text(HEADER + "# The ledger\n\n" + cell(counted))
+    toc = {"format": "jb-book", "root": "book/intro"}
+    files = ["chapters/01_one", "book/how_to_run", "book/ledger", "chapters/02_two"]
+    (book / "_toc.yml").write_text(yaml.safe_dump(toc | {"chapters": [{"file": f} for f in files]}))
+    assert "2 chapters before" in (build(root=book) / "book/ledger.html").read_text()
 
 
 def test_unknown_chapter_and_offline_without_npm_are_refused(book: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,6 +106,15 @@ def test_ledger_is_filtered(browser: Browser, address: str) -> None:
     page.get_by_label("Words").fill("there is no such claim")
     assert rows.locator("visible=true").count() == 0
     assert page.get_by_text(f"0 of {rows.count()} claims").is_visible()
+    page.close()
+
+
+def test_ledger_has_what_the_chapters_measured(browser: Browser, address: str) -> None:
+    measured = json.loads((SITE.parent / "measured" / "reader.json").read_text(encoding="utf-8"))
+    page = browser.new_page()
+    page.goto(f"{address}/book/ledger.html")
+    told = page.locator("tr[data-verdict]:not([data-verdict='not measured'])").count()
+    assert told >= len(measured) > 0
     page.close()
 
 

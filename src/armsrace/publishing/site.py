@@ -39,16 +39,17 @@ def build(
     layout = Layout(profile, root)
     pages = notebooks(root)
     chapters = [page for page in pages if page.is_chapter]
-    # What stands after the last chapter reports what the chapters measured.
-    end = pages.index(chapters[-1]) + 1
+    # What stands behind the first chapter and is none reports what the chapters measured.
+    begin = pages.index(chapters[0])
+    reports = [page for page in pages[begin:] if not page.is_chapter]
     chosen = _choose(chapters, chapter)
-    first = [page for page in pages[:end] if page in chosen or not page.is_chapter]
+    first = [page for page in pages if page in chosen or page in pages[:begin]]
     execute_chapters(first, layout, force=force, console=console)
     ran = [page for page in chapters if has_outputs(page, layout)]
     measured = collect([page.name for page in ran], layout)
     records = [layout.records / f"{page.name}.json" for page in ran]
     depends = [measured, *filter(Path.is_file, records)]
-    execute_chapters(pages[end:], layout, force=force, depends=depends, console=console)
+    execute_chapters(reports, layout, force=force, depends=depends, console=console)
     launch.write_all(pages, layout)
     slides.write_all(pages, layout)
     playground.export(layout.playground)
