@@ -108,17 +108,16 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=8000)
     chosen = parser.parse_args()
     vaes = cast(ClassVaes, zoo.load("abs"))
-    digits = datasets.load("mnist", "test")
-    images, labels = digits.images[: chosen.images], digits.labels[: chosen.images]
+    digits = datasets.load("mnist", "test").take(chosen.images)
+    images, labels = digits.images, digits.labels
     pixels = images.flatten(1)
     generators = ClassDecoders(vaes)
     model = AnalysisBySynthesis(generators, samples=chosen.samples)
-    adam = AdamSearch()
 
     def loop(frozen: bool) -> Timed:
         decoders = [alone(vaes, which, frozen) for which in range(vaes.classes)]
         return timed(lambda: nearest(model.samples, pixels),
-                     lambda starts: looped(decoders, pixels, starts, adam))  # fmt: skip
+                     lambda starts: looped(decoders, pixels, starts, AdamSearch()))  # fmt: skip
 
     def ours(search: AdamSearch | PolishedSearch) -> Timed:
         def batched(starts: Tensor) -> tuple[Tensor, Tensor]:
@@ -130,7 +129,7 @@ def main() -> None:
 
     rows = {
         "loop": loop(frozen=False), "loop, weights frozen": loop(frozen=True),
-        "adam": ours(adam), "exact": ours(PolishedSearch()),
+        "adam": ours(AdamSearch()), "exact": ours(PolishedSearch()),
     }  # fmt: skip
     base = rows["loop"]
     titles = "choice, s", "search, s", "by the clock", "same", "cost ≤ loop's", "slope", "right"
