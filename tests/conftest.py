@@ -21,6 +21,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """A network that a test draws is the same in each run and in each order of the tests."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def all_digits() -> tuple[Tensor, Tensor]:
     """The 5,000 embedded digits (5000, 1, 28, 28), float32 in [0, 1], and labels (5000,)."""
