@@ -111,7 +111,7 @@ RECIPES: dict[str, Recipe] = {
         objective=always(evidence_bound), quality="error",
     ),
     "abs": Recipe(
-        64, 120, Adam, one_cycle(3e-3),
+        128, 120, Adam, one_cycle(3e-3),
         "Adam, peak 3e-3; squared error + KL, as many images of each class in a batch",
         objective=always(class_evidence), order=balanced,
     ),
