@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from armsrace.contracts import check_classes, check_count, check_labels
 from armsrace.defenses.analysis_by_synthesis import AnalysisBySynthesis
 
-FACTORS = (0.992, 0.932, 1.019, 0.988, 1.064, 1.011, 1.014, 1.02, 0.964, 1.001)
+FACTORS = (1.002, 0.942, 1.035, 0.985, 1.037, 0.995, 1.009, 1.034, 0.962, 1.002)
 """`fitted_factors` of the 6,000 held-out digits and the zoo's `abs` (benchmarks/measure.py)."""
 
 
