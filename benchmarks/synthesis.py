@@ -3,8 +3,8 @@
 All on the same images, samples and threads, one after the other in one process. The loop is shaped
 as the authors' code: samples compared pixel by pixel, in each step one decoder after the other, and
 one backward pass that goes on to the weights. Whether their loader froze those we have not seen, so
-the loop runs with frozen ones too. The choice of samples and the search are timed apart: against
-the second alone, with frozen weights, ours has its hardest race.
+the loop runs with frozen ones too. The choice of samples and the search are timed apart, the
+clock is the search's: against that alone, with frozen weights, ours has its hardest race.
 """
 
 from __future__ import annotations
@@ -108,8 +108,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=8000)
     chosen = parser.parse_args()
     vaes = cast(ClassVaes, zoo.load("abs"))
-    digits = datasets.load("mnist", "test").take(chosen.images)
-    images, labels = digits.images, digits.labels
+    images = datasets.load("mnist", "test").take(chosen.images).images
     pixels = images.flatten(1)
     generators = ClassDecoders(vaes)
     model = AnalysisBySynthesis(generators, samples=chosen.samples)
@@ -132,16 +131,16 @@ def main() -> None:
         "adam": ours(AdamSearch()), "exact": ours(PolishedSearch()),
     }  # fmt: skip
     base = rows["loop"]
-    titles = "choice, s", "search, s", "by the clock", "same", "cost ≤ loop's", "slope", "right"
+    titles = "choice, s", "search, s", "clock, s", "both / loop", "same", "cost ≤ loop's", "slope"
     table = Table("", *titles)
     for name, row in rows.items():
         same = (row.costs.argmin(1) == base.costs.argmin(1)).float().mean()
         lower = (row.costs <= base.costs * (1 + 1e-5)).float().mean()
         slope = slope_left(generators, pixels, row.latents).median()
-        right = (row.costs.argmin(1) == labels).float().mean()
         table.add_row(
             name, *(f"{part / len(images):.3f}" for part in (row.choice, row.processor, row.clock)),
-            f"{same:.1%}", f"{lower:.1%}", f"{slope:.2g}", f"{right:.1%}",
+            f"{(row.choice + row.processor) / (base.choice + base.processor):.2f}",
+            f"{same:.1%}", f"{lower:.1%}", f"{slope:.2g}",
         )  # fmt: skip
     Console().print(table)
 
