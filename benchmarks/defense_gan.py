@@ -12,10 +12,11 @@ from armsrace import attacks, datasets, defenses, evaluation, ledger, zoo
 from armsrace.attacks.composition import straight_through
 from armsrace.models.gan import LATENTS
 from armsrace.models.layers import predict
+from armsrace.precision import reduced_precision
 
 BATCH = 50
 REACH = (0.005 * 784) ** 0.5
-SEARCH = partial(defenses.LatentSearch, LATENTS, halving=3.0, precision=torch.bfloat16)
+SEARCH = partial(defenses.LatentSearch, LATENTS, halving=3.0, precision=reduced_precision())
 
 
 def _measure(name: str, value: float, digits: int, changes: Tensor) -> None:

@@ -28,6 +28,7 @@ from armsrace import attacks, datasets, zoo
 from armsrace.defenses import LatentSearch, invert
 from armsrace.ledger.measurements import device_name
 from armsrace.models.vae import VariationalAutoencoder
+from armsrace.precision import reduced_precision
 from armsrace.resources import code_version, data_root, replacing
 
 CONSOLE = Console()
@@ -87,12 +88,12 @@ def compare(name: str, reader: str, digits: int, search: LatentSearch) -> dict[s
     """Both searches of clean digits and of attacked ones; the plain one is `search` as it is."""
     decoder, latents = decoder_of(name)
     search = replace(search, latents=latents)
-    quick = {"precision": torch.bfloat16}
+    quick = {"precision": reduced_precision()}
     searches = {
         "plain": search,
         "halved": replace(search, halving=1.0),
-        "halved, bfloat16": replace(search, halving=1.0, **quick),
-        "halved harder, a fifth more steps, bfloat16": replace(
+        "halved, reduced precision": replace(search, halving=1.0, **quick),
+        "halved harder, a fifth more steps, reduced precision": replace(
             search, halving=2.0, steps=6 * search.steps // 5, **quick
         ),
     }

@@ -16,6 +16,7 @@ from armsrace.contracts import AttackResult
 from armsrace.models import classifiers
 from armsrace.models.layers import predict
 from armsrace.models.vae import VariationalAutoencoder
+from armsrace.precision import reduced_precision
 
 FAR = partial(attacks.pgd, epsilon=2.5, norm="l2", steps=20)
 NEAR = partial(attacks.pgd, epsilon=0.3, steps=20)
@@ -34,7 +35,7 @@ def _encoded(vae: VariationalAutoencoder, images: Tensor) -> Tensor:
 
 
 def _defended(vae: VariationalAutoencoder, classifier: nn.Module) -> nn.Module:
-    search = defenses.LatentSearch(20, precision=torch.bfloat16)
+    search = defenses.LatentSearch(20, precision=reduced_precision())
     return defenses.Purified(defenses.LatentProjection(vae.decode, search), classifier)
 
 

@@ -18,7 +18,7 @@ from torch.optim import Adam
 from armsrace.contracts import Model
 from armsrace.models import zoo
 from armsrace.models.entries import TEMPERATURES
-from armsrace.training.recipe import Objective, Recipe, always, in_bfloat16, one_cycle
+from armsrace.training.recipe import Objective, Recipe, always, in_reduced_precision, one_cycle
 
 Teacher = Callable[[Tensor], Tensor]
 """Images (N, C, H, W) -> logits (N, K), at T = 1."""
@@ -110,7 +110,8 @@ def _recipe(objective: Objective, words: str) -> Recipe:
     # At T = 100 momentum SGD, the paper's, has not left the constant answer after 300 steps at any
     # rate tried: Adam does not see by how much T shrinks the gradient.
     settings = f"Adam, peak 1e-3; {words}; bfloat16"
-    return Recipe(4, 128, Adam, one_cycle(1e-3), settings, objective=always(in_bfloat16(objective)))
+    reduced = always(in_reduced_precision(objective))
+    return Recipe(4, 128, Adam, one_cycle(1e-3), settings, objective=reduced)
 
 
 def _from_zoo(name: str) -> Callable[[torch.device], Teacher]:

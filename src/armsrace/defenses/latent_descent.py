@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from armsrace.defenses.latent_search import Decoder, LatentSearch, check_shape
+from armsrace.precision import autocast
 
 
 class Descent:
@@ -79,8 +80,7 @@ class Descent:
 
     def _decode(self, latents: Tensor, rows: Tensor, precision: torch.dtype | None) -> Tensor:
         """Images (n, r, C, H, W) of the latents (n, r, L) of the images numbered rows (n,)."""
-        kind = self.images.device.type
-        with torch.autocast(kind, dtype=precision, enabled=precision is not None):
+        with autocast(self.images.device, precision):
             drawn = self.decoder(latents.flatten(0, 1))
         check_shape("decoder", drawn, (latents.shape[:2].numel(), *self.images.shape[1:]))
         self.decodings[rows] += latents.shape[1]

@@ -40,8 +40,9 @@ class LatentSearch:
         steps, where restarts that will win are still behind.
     tolerance: an image is done once one of its restarts has, in `precision`, an objective of at
         most this.
-    precision: the dtype, such as torch.bfloat16, in which the decoder works while it descends, by
-        autocast. What decides between restarts, and what is returned, is computed without it.
+    precision: the dtype in which the decoder works while it descends, by autocast:
+        `reduced_precision(device)` is bfloat16 where that is quicker. What decides between
+        restarts, and what is returned, is computed without it.
 
     The default optimizer and spread are ours, for decoders of latents of unit variance, and come
     nearer in as many steps than Defense-GAN's: SGD with lr=10 and momentum=0.7, a tenth of the rate

@@ -17,7 +17,7 @@ from armsrace.defenses.adversarial_training import mixture, trades, warmed_up
 from armsrace.defenses.distillation import RECIPES as DISTILLATION
 from armsrace.defenses.manifold import from_weights, with_pairs
 from armsrace.defenses.reconstructions import reconstructed
-from armsrace.training.recipe import Objective, Recipe, always, in_bfloat16, one_cycle
+from armsrace.training.recipe import Objective, Recipe, always, in_reduced_precision, one_cycle
 from armsrace.training.recipes import RECIPES as CLEAN
 
 EPSILON = 0.3
@@ -31,10 +31,10 @@ def _attacked(name: str, objective: Objective, words: str) -> Recipe:
 
 def _tramer(objective: Objective, words: str, epochs: int) -> Recipe:
     mixed = f"half the loss on {words}, epsilon {EPSILON:g}, labels as the model reads them"
-    return replace(_attacked("tramer-a", in_bfloat16(objective), mixed), epochs=epochs)
+    return replace(_attacked("tramer-a", in_reduced_precision(objective), mixed), epochs=epochs)
 
 
-_NEAR = in_bfloat16(mixture(pgd_images(1.5, 3, "l2"), 0.0))
+_NEAR = in_reduced_precision(mixture(pgd_images(1.5, 3, "l2"), 0.0))
 
 
 def _retrained(objective: Objective, pairs: str) -> Recipe:
@@ -63,7 +63,7 @@ RECIPES: dict[str, Recipe] = DISTILLATION | {
         32, 128, Adam, one_cycle(1e-3),
         "Adam, peak 1e-3; PGD images alone, 5 steps and from 60% of training on 10, epsilon 0.3, "
         "growing to it over the first third; bfloat16",
-        objective=lambda progress: in_bfloat16(
+        objective=lambda progress: in_reduced_precision(
             warmed_up(partial(pgd_images, steps=5 if progress < 0.6 else 10), EPSILON, 1 / 3)(
                 progress
             )
@@ -81,7 +81,7 @@ RECIPES: dict[str, Recipe] = DISTILLATION | {
         "6,000 training images in place of these, four restarts of 60 steps",
     ),
     "carlini-wagner-trades": _attacked(
-        "carlini-wagner", in_bfloat16(trades(EPSILON, steps=10)),
+        "carlini-wagner", in_reduced_precision(trades(EPSILON, steps=10)),
         "TRADES, beta 1, PGD of 10 steps, epsilon 0.3; bfloat16",
     ),
 }  # fmt: skip

@@ -13,9 +13,10 @@ from armsrace.datasets import Dataset
 from armsrace.defenses.inversion import invert
 from armsrace.defenses.latent_search import LatentSearch
 from armsrace.models import zoo
+from armsrace.precision import reduced_precision
 
 AT_ONCE = 500
-SEARCH = LatentSearch(128, restarts=4, steps=60, halving=2.0, precision=torch.bfloat16)
+SEARCH = LatentSearch(128, restarts=4, steps=60, halving=2.0)
 
 
 def reconstructed(count: int, data: Dataset) -> Dataset:
@@ -26,5 +27,6 @@ def reconstructed(count: int, data: Dataset) -> Dataset:
     generator's weights.
     """
     chosen, generator = data.take(count), zoo.load("defense-gan")
-    parts = [invert(generator, part, SEARCH).images for part in chosen.images.split(AT_ONCE)]
+    search = replace(SEARCH, precision=reduced_precision(chosen.images.device))
+    parts = [invert(generator, part, search).images for part in chosen.images.split(AT_ONCE)]
     return replace(chosen, images=torch.cat(parts))

@@ -38,6 +38,12 @@ def graft(fresh: NotebookNode, executed: NotebookNode, *, injected: bool) -> Not
     return whole
 
 
+def cell_seconds(executed: NotebookNode) -> list[float]:
+    """What papermill measured of each code cell, but for the parameters that it put in itself."""
+    cells = [cell for cell in _code_cells(executed) if not _tagged(cell, INJECTED)]
+    return [round(cell.metadata.get("papermill", {}).get("duration") or 0.0, 2) for cell in cells]
+
+
 def write(notebook: NotebookNode, path: Path) -> None:
     """Write a notebook unless the file holds it already, so that its date tells of changes."""
     content = nbformat.writes(notebook) + "\n"

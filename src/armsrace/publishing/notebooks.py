@@ -19,7 +19,7 @@ from rich.console import Console
 
 from armsrace import datasets
 from armsrace.ledger.measurements import device_name
-from armsrace.publishing.grafting import graft, write
+from armsrace.publishing.grafting import cell_seconds, graft, write
 from armsrace.publishing.keys import digest_files, library_key
 from armsrace.publishing.layout import ChapterError, Layout, Notebook
 from armsrace.publishing.workers import outcomes
@@ -36,6 +36,8 @@ class Record:
     device: str
     data: str
     profile: str
+    cells: tuple[float, ...] = ()
+    """Seconds of each code cell, in the notebook's order."""
 
     @classmethod
     def read(cls, path: Path) -> Record | None:
@@ -115,6 +117,7 @@ def _store(chapter: Notebook, layout: Layout, key: str, seconds: float) -> Recor
     """Put an execution where Jupyter Book finds it; the record, vouching for it, comes last."""
     done = layout.notebooks / f"{chapter.name}.ipynb"
     fresh, executed = jupytext.read(chapter.path), nbformat.read(done, 4)
+    cells = tuple(cell_seconds(executed))
     bundle = CacheBundleIn(graft(fresh, executed, injected=False), chapter.label)
     bundle.data["execution_seconds"] = seconds
     _cache(layout).cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
@@ -122,7 +125,7 @@ def _store(chapter: Notebook, layout: Layout, key: str, seconds: float) -> Recor
     record = Record(
         key=_key(fresh, layout, key), seconds=round(seconds, 1), profile=layout.profile,
         date=datetime.now(UTC).date().isoformat(), device=device_name(),
-        data=datasets.describe("mnist").partition(", from ")[0],
+        data=datasets.describe("mnist").partition(", from ")[0], cells=cells,
     )  # fmt: skip
     with replacing(_record_path(chapter, layout)) as temporary:
         temporary.write_text(json.dumps(asdict(record), indent=2), encoding="utf-8")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from armsrace.training.recipe import cross_entropy, in_bfloat16
+from armsrace.training.recipe import cross_entropy, in_reduced_precision
 
 
 def mirrored_and_shifted(images: Tensor, reach: int = 4) -> Tensor:
@@ -28,5 +28,5 @@ def mirrored_and_shifted(images: Tensor, reach: int = 4) -> Tensor:
 
 
 def augmented(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy of a batch mirrored and shifted, computed in bfloat16."""
-    return in_bfloat16(cross_entropy)(model, mirrored_and_shifted(images), labels)
+    """Mean cross-entropy of a batch mirrored and shifted, in reduced precision."""
+    return in_reduced_precision(cross_entropy)(model, mirrored_and_shifted(images), labels)

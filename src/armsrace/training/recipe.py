@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from armsrace.datasets import Dataset
+from armsrace.precision import autocast, reduced_precision
 from armsrace.training.orders import shuffled
 
 Objective = Callable[[nn.Module, Tensor, Tensor], Tensor]
@@ -26,12 +27,15 @@ def always(objective: Objective) -> Callable[[float], Objective]:
     return lambda progress: objective
 
 
-def in_bfloat16(objective: Objective) -> Objective:
-    """The objective with convolutions in bfloat16, which halves a step on a CPU (measured)."""
+def in_reduced_precision(objective: Objective) -> Objective:
+    """The objective with convolutions in bfloat16 on a device that has it, in float32 elsewhere.
+
+    Where a processor has it, a step takes half as long (measured).
+    """
 
     def run(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         images = images.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(images.device.type, torch.bfloat16):
+        with autocast(images.device, reduced_precision(images.device)):
             return objective(model, images, labels)
 
     return run

@@ -18,7 +18,7 @@ from armsrace.training.augmentation import augmented
 from armsrace.training.duel import Duel
 from armsrace.training.logistic import together
 from armsrace.training.orders import balanced
-from armsrace.training.recipe import Recipe, always, cross_entropy, in_bfloat16, one_cycle
+from armsrace.training.recipe import Recipe, always, cross_entropy, in_reduced_precision, one_cycle
 from armsrace.training.reconstruction import diverse, reconstruction
 from armsrace.training.variational import class_evidence, evidence_bound, separate_confidences
 from armsrace.training.wasserstein import in_turns
@@ -95,7 +95,7 @@ RECIPES: dict[str, Recipe] = {
     **{
         name: replace(
             _KERAS, epochs=6, settings=f"{_KERAS.settings}; bfloat16",
-            objective=always(in_bfloat16(cross_entropy)),
+            objective=always(in_reduced_precision(cross_entropy)),
         )
         for name in (
             "schott-cnn", *(f"tramer-{k}" for k in "abcd"), *(f"defense-gan-{k}" for k in "abcdef")
@@ -119,7 +119,7 @@ RECIPES: dict[str, Recipe] = {
         40, 64, partial(Adam, betas=(0.0, 0.99)), one_cycle(1e-3, 0.02),
         "Adam (0, .99), peak 1e-3; logistic losses, R1 of .3 each fourth step, critic of 24 "
         "filters; running mean of the weights, .999 a step; bfloat16",
-        objective=always(in_bfloat16(together())),
+        objective=always(in_reduced_precision(together())),
         quality="frechet", around=lambda network: Duel(network, critic(24, kernel=4), 0.999),
     ),
     "defense-gan-original": Recipe(

@@ -1,0 +1,76 @@
+"""Reduced precision, only where the hardware has it.
+
+A bfloat16 convolution takes half the time of a float32 one on a processor with AVX-512-BF16 or AMX,
+and 4 to 17 times as long on one without: most laptops. So nothing in this project asks for bfloat16
+by itself; it asks `reduced_precision`, and computes in float32 where that answers None.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+
+import torch
+
+logger = logging.getLogger("armsrace")
+
+
+def reduced_precision(device: torch.device | str = "cpu") -> torch.dtype | None:
+    """bfloat16 where a device multiplies it natively, None where float32 is quicker.
+
+    Which of the two it is, is logged once for each kind of device.
+
+    Args:
+        device: Where the network computes.
+
+    Returns:
+        A dtype for `autocast`, `LatentSearch.precision` and the recipes.
+
+    Example:
+        >>> from armsrace.precision import reduced_precision
+        >>> reduced_precision("cpu") in (torch.bfloat16, None)
+        True
+    """
+    return _reduced(torch.device(device).type)
+
+
+@cache
+def _reduced(kind: str) -> torch.dtype | None:
+    native = NATIVE.get(kind, lambda: False)()
+    logger.info("%s: reduced precision is %s", kind, "bfloat16" if native else "off (float32)")
+    return torch.bfloat16 if native else None
+
+
+def _cpu_has_bfloat16() -> bool:
+    """Whether oneDNN runs bfloat16 on instructions made for it.
+
+    oneDNN itself says yes on any AVX-512 processor, where it emulates bfloat16 three times slower
+    than float32 (measured), and no where `ONEDNN_MAX_CPU_ISA` forbids it AVX-512.
+    """
+    if not torch.backends.mkldnn.is_available():
+        return False
+    supported = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    x86 = torch.cpu._is_avx2_supported()
+    return supported and (not x86 or torch.cpu._is_avx512_bf16_supported())
+
+
+def _cuda_has_bfloat16() -> bool:
+    return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+NATIVE: dict[str, Callable[[], bool]] = {"cpu": _cpu_has_bfloat16, "cuda": _cuda_has_bfloat16}
+"""By kind of device. A kind that is not here computes in float32."""
+
+
+def autocast(
+    device: torch.device | str, dtype: torch.dtype | None
+) -> AbstractContextManager[object]:
+    """torch's autocast to a dtype, and nothing at all for None.
+
+    torch.autocast(enabled=False) would not do: it fails on devices that have no autocast.
+    """
+    if dtype is None:
+        return nullcontext()
+    return torch.autocast(torch.device(device).type, dtype)
