@@ -61,4 +61,4 @@ def test_every_dependency_and_extra_is_in_the_lock() -> None:
 
 def test_lock_leaves_out_torch_and_the_reference_libraries() -> None:
     lock = pins((ROOT / "requirements.lock").read_text().splitlines())
-    assert not {"torch", "torchvision", "foolbox", "eagerpy", "torchattacks"} & set(lock)
+    assert not {"torch", "torchvision", "adversarial-robustness-toolbox", "torchattacks"} & set(lock)
