@@ -9,7 +9,7 @@ from rich.console import Console
 from small_book import COUNTING, chapter
 
 from armsrace import datasets
-from armsrace.publishing import notebooks, workers
+from armsrace.publishing import forking, notebooks, workers
 from armsrace.publishing.engine import execute
 from armsrace.publishing.layout import ChapterError, Layout, Notebook
 
@@ -48,5 +48,12 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def processes(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the project's notebooks run as they do in a build, a process each."""
+    """Let the project's notebooks run as they do in a build, each in processes of its own."""
+    monkeypatch.setattr(notebooks, "outcomes", workers.outcomes)
+    monkeypatch.setattr(forking, "AVAILABLE", False)
+
+
+@pytest.fixture
+def forks(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let them run as they do in a build on Linux, in copies of one process."""
     monkeypatch.setattr(notebooks, "outcomes", workers.outcomes)
