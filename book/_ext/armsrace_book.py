@@ -18,7 +18,6 @@ from jinja2 import Template
 from sphinx.application import Sphinx
 
 WORDS_A_MINUTE = 200
-MATHJAX = "vendor/tex-svg-full.js"
 NOTEBOOKS_BRANCH = "notebooks"
 STRIP = Template(
     """
@@ -64,12 +63,10 @@ def record_of(app: Sphinx, docname: str) -> dict[str, Any] | None:
 
 
 def use_built_files(app: Sphinx, config: Any) -> None:
-    """Offer what `armsrace build` made; MathJax is from its CDN where it could not be packed."""
+    """Offer what `armsrace build` made for the pages."""
     built = Path(app.srcdir) / "_build" / "static"
     if built.is_dir():
         config.html_static_path.append(str(built))
-    if (built / MATHJAX).is_file():
-        config.mathjax_path = MATHJAX
 
 
 def outdated(app: Sphinx, env: Any, added: set, changed: set, removed: set) -> list[str]:
