@@ -17,8 +17,9 @@ from docutils import nodes
 from jinja2 import Template
 from sphinx.application import Sphinx
 
+from armsrace.publishing import mathematics
+
 WORDS_A_MINUTE = 200
-MATHJAX = "vendor/tex-svg-full.js"
 NOTEBOOKS_BRANCH = "notebooks"
 STRIP = Template(
     """
@@ -64,19 +65,20 @@ def record_of(app: Sphinx, docname: str) -> dict[str, Any] | None:
 
 
 def use_built_files(app: Sphinx, config: Any) -> None:
-    """Offer what `armsrace build` made; MathJax is from its CDN where it could not be packed."""
+    """Offer what `armsrace build` made for the pages."""
     built = Path(app.srcdir) / "_build" / "static"
     if built.is_dir():
         config.html_static_path.append(str(built))
-    if (built / MATHJAX).is_file():
-        config.mathjax_path = MATHJAX
 
 
 def outdated(app: Sphinx, env: Any, added: set, changed: set, removed: set) -> list[str]:
     """Pages whose outputs or style changed while their text did not: Sphinx compares the text."""
     seen = getattr(env, "armsrace_keys", {})
-    static = [path for path in (Path(app.srcdir) / "book" / "_static").rglob("*") if path.is_file()]
-    style = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(static))).hexdigest()
+    book = Path(app.srcdir) / "book"
+    folders = (book / "_static", book / "_ext", mathematics.FOLDER)
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    files = sorted(path for path in files if path.suffix != ".pyc")
+    style = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
     now = {name: (style, (record_of(app, name) or {}).get("key")) for name in env.found_docs}
     env.armsrace_keys = now
     return [name for name, key in now.items() if key != seen.get(name)]

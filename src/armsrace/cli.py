@@ -82,7 +82,6 @@ def data(
 def build(
     chapter: Annotated[int | None, typer.Option(help="Execute this chapter only.")] = None,
     profile: Annotated[str, typer.Option(help="reader, paper or smoke.")] = "reader",
-    offline: Annotated[bool, typer.Option(help="Insist on a site that needs no network.")] = False,
     force: Annotated[bool, typer.Option(help="Execute what has not changed too.")] = False,
 ) -> None:
     """Execute the chapters that changed and build the site."""
@@ -91,7 +90,7 @@ def build(
     from armsrace.publishing.site import build as build_site
 
     try:
-        build_site(chapter, profile, offline, force=force, console=console)
+        build_site(chapter, profile, force=force, console=console)
     except ChapterError as error:
         console.print("nothing was built: see what failed above", style="red")
         raise typer.Exit(1) from error

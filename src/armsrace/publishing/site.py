@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from armsrace.publishing import launch, playground, slides, vendor
+from armsrace.publishing import launch, playground, slides
 from armsrace.publishing.layout import Layout, Notebook, notebooks
 from armsrace.publishing.measured import collect
 from armsrace.publishing.notebooks import execute_chapters, has_outputs
@@ -22,7 +22,6 @@ from armsrace.resources import CLONE
 def build(
     chapter: int | None = None,
     profile: str = "reader",
-    offline: bool = False,
     *,
     force: bool = False,
     root: Path = CLONE,
@@ -31,7 +30,7 @@ def build(
     """Execute what changed, render the pages and return the site's folder.
 
     chapter: execute this one only and show the others as they were last executed; profile:
-    reader, paper or smoke; offline: insist that the site needs no network; force: execute all.
+    reader, paper or smoke; force: execute all.
     Raises ChapterError where a cell fails, BookError where a page does or a chapter does not exist.
     """
     began = time.monotonic()
@@ -53,7 +52,6 @@ def build(
     launch.write_all(pages, layout)
     slides.write_all(pages, layout)
     playground.export(layout.playground)
-    _vendor(layout, offline, console)
     absent = [page.label for page in chapters if page not in ran]
     rendered = render(layout, absent, console)
     seconds = time.monotonic() - began
@@ -97,11 +95,3 @@ def _choose(chapters: Sequence[Notebook], number: int | None) -> list[Notebook]:
         known = ", ".join(str(page.number) for page in chapters)
         raise BookError(f"chapter must be one of {known}, got {number}")
     return chosen
-
-
-def _vendor(layout: Layout, offline: bool, console: Console) -> None:
-    if vendor.mathjax(layout.static):
-        return
-    if offline:
-        raise BookError("--offline needs npm and the network once, to fetch MathJax")
-    console.print("no npm: the built pages load MathJax from a public CDN")
