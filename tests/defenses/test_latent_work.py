@@ -7,10 +7,19 @@ from functools import partial
 
 import pytest
 import torch
-from latent_decoders import LATENTS, SEARCH, Linear, some_images, targets
+from latent_decoders import (
+    LATENTS,
+    RUGGED,
+    SEARCH,
+    Linear,
+    Wells,
+    rugged_images,
+    some_images,
+    targets,
+)
 from torch.optim import SGD
 
-from armsrace.defenses import LatentSearch, invert
+from armsrace.defenses import LatentSearch, inversion_path, invert
 
 
 @pytest.mark.parametrize("winner", range(5))
@@ -89,3 +98,38 @@ def test_of_restarts_done_at_once_the_nearest_wins_and_the_first_of_equals() -> 
         found = invert(lambda z: z.square()[..., None, None], image, search, starts=starts)
         assert found.latents.item() == first
         assert found.gradients.item() == 4
+
+
+def test_a_path_passes_where_shorter_searches_end() -> None:
+    images, at = rugged_images(6), [1, 4, 12]
+    search = replace(RUGGED, restarts=3, steps=12, halving=0)
+    path = inversion_path(Wells(), images, search, at)
+    for steps, found in zip(at, path, strict=True):
+        alone = invert(Wells(), images, replace(search, steps=steps))
+        assert torch.equal(found.latents, alone.latents)
+        assert torch.equal(found.distances, alone.distances)
+        assert torch.equal(found.gradients, alone.gradients)
+    assert path[-1].distances.mean() < path[0].distances.mean()
+
+
+def test_a_path_goes_on_past_finished_images_and_stops_at_its_last_station() -> None:
+    decoder = Linear()
+    images, search = decoder(targets(4)).detach(), replace(SEARCH, tolerance=1e-4)
+    early, late = inversion_path(decoder, images, search, [3, search.steps])
+    assert (early.distances > 1e-4).any() and (late.distances <= 1e-4).all()
+    assert torch.equal(late.latents, invert(decoder, images, search).latents)
+    (only,) = inversion_path(decoder, images, search, [3])
+    assert torch.equal(only.latents, early.latents)
+
+
+@pytest.mark.parametrize("at", [[], [0, 3], [3, 2], [3, 3], [3, 61]])
+def test_a_path_refuses_steps_that_do_not_rise_within_the_search(at) -> None:
+    with pytest.raises(ValueError, match=r"at must hold rising numbers from 1 to \d+ steps"):
+        inversion_path(Linear(), some_images(2), SEARCH, at)
+
+
+def test_full_precision_decodes_nothing_twice() -> None:
+    """A step decodes each restart once; the end decodes where the last one stands, and the best."""
+    decoder = Linear()
+    found = invert(decoder, some_images(3), replace(SEARCH, steps=8))
+    assert (found.decodings == found.gradients + 2).all()

@@ -20,7 +20,8 @@ from armsrace.defenses.detection import (
     threshold_at,
 )
 from armsrace.defenses.distillation import Tempered, at_temperature, distilled_from, softened
-from armsrace.defenses.inversion import Inversion, LatentProjection, invert
+from armsrace.defenses.inversion import LatentProjection, inversion_path, invert
+from armsrace.defenses.latent_descent import Inversion
 from armsrace.defenses.latent_search import LatentSearch
 from armsrace.defenses.levenberg_marquardt import LevenbergMarquardt, PolishedSearch
 from armsrace.defenses.magnet import JensenShannon, MagNet, ReconstructionError, jensen_shannon
@@ -59,6 +60,7 @@ __all__ = [
     "ensemble_images",
     "fgsm_images",
     "fitted_factors",
+    "inversion_path",
     "invert",
     "jensen_shannon",
     "mixture",

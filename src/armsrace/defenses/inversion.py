@@ -5,34 +5,15 @@ Samangouei, Kabkab and Chellappa 2018 (§3); Jalal, Ilyas et al. 2017 (§3).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from armsrace.contracts import check_images
-from armsrace.defenses.latent_descent import Descent
+from armsrace.defenses.latent_descent import Descent, Inversion
 from armsrace.defenses.latent_search import Decoder, LatentSearch
-
-
-@dataclass(frozen=True)
-class Inversion:
-    """What a latent search found, image by image.
-
-    latents: (N, L), those of the least objective over all restarts and steps.
-    images: (N, C, H, W), what the decoder draws of them.
-    distances: (N,), mean squared errors a pixel, without the penalty.
-    decodings: (N,) int64, latents decoded for this image, all restarts together.
-    gradients: (N,) int64, latents differentiated for this image.
-    """
-
-    latents: Tensor
-    images: Tensor
-    distances: Tensor
-    decodings: Tensor
-    gradients: Tensor
 
 
 def invert(
@@ -70,6 +51,46 @@ def invert(
     >>> found.latents.shape, found.distances.shape
     (torch.Size([4, 20]), torch.Size([4]))
     """
+    at = [search.steps]
+    return _search(decoder, images, search, at, starts, generator, differentiable)[0]
+
+
+def inversion_path(
+    decoder: Decoder,
+    images: Tensor,
+    search: LatentSearch,
+    at: Sequence[int],
+    *,
+    starts: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> list[Inversion]:
+    """What one search has found after each of the numbers of steps in `at`, which rise.
+
+    Decoder, images, search, starts, generator and errors are those of `invert`; each of `at` is
+    between 1 and the steps of the search. Without halving and without a schedule, what is found
+    after k steps is what a search of k steps finds.
+
+    >>> vae, digits = zoo.load("manifold-vae"), datasets.load("mnist").take(4)
+    >>> search = defenses.LatentSearch(latents=20, restarts=2, steps=20)
+    >>> early, late = defenses.inversion_path(vae.decode, digits.images, search, at=[5, 20])
+    >>> (late.distances < early.distances).all()
+    tensor(True)
+    """
+    at = list(at)
+    if not at or at != sorted(set(at)) or at[0] < 1 or at[-1] > search.steps:
+        raise ValueError(f"at must hold rising numbers from 1 to {search.steps} steps, got {at}")
+    return _search(decoder, images, search, at, starts, generator, False)
+
+
+def _search(
+    decoder: Decoder,
+    images: Tensor,
+    search: LatentSearch,
+    at: Sequence[int],
+    starts: Tensor | None,
+    generator: torch.Generator | None,
+    differentiable: bool,
+) -> list[Inversion]:
     check_images(images)
     wanted = differentiable and images.requires_grad and torch.is_grad_enabled()
     with _evaluating(decoder), torch.inference_mode(False), torch.enable_grad():
@@ -77,15 +98,16 @@ def invert(
         if starts is None:
             starts = search.starts(images, generator)
         search.check_starts(starts, images)
-        descent = Descent(decoder, images, starts, search, wanted)
-        for kept in search.survivors():
-            descent.step()
-            descent.stop_finished()
-            if len(descent.left) == 0:
-                break
-            descent.drop_losers(kept)
-        found = descent.finish()
-    return Inversion(*found, descent.decodings, descent.gradients)
+        descent, stations = Descent(decoder, images, starts, search, wanted), []
+        for step, kept in enumerate(search.survivors()[: at[-1]], start=1):
+            if len(descent.left):
+                descent.step()
+                descent.stop_finished()
+            if len(descent.left):
+                descent.drop_losers(kept)
+            if step in at:
+                stations.append(descent.finish())
+    return stations
 
 
 class LatentProjection(nn.Module):

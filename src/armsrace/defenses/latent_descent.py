@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from armsrace.defenses.latent_search import Decoder, LatentSearch, check_shape
 from armsrace.precision import autocast
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """What a latent search found, image by image.
+
+    latents: (N, L), those of the least objective over all restarts and steps.
+    images: (N, C, H, W), what the decoder draws of them.
+    distances: (N,), mean squared errors a pixel, without the penalty.
+    decodings: (N,) int64, latents decoded for this image, all restarts together.
+    gradients: (N,) int64, latents differentiated for this image.
+    """
+
+    latents: Tensor
+    images: Tensor
+    distances: Tensor
+    decodings: Tensor
+    gradients: Tensor
 
 
 class Descent:
@@ -62,12 +82,13 @@ class Descent:
         """Let all but the `count` best restarts of each image go; of equals the first stay."""
         if count >= self.best.shape[1]:
             return
-        order = self._exact(self.best, self.left).sort(dim=1, stable=True).indices[:, :count]
+        reached = self._exact(self.best, self.lowest, self.left)
+        order = reached.sort(dim=1, stable=True).indices[:, :count]
         rows = torch.arange(len(order), device=order.device)[:, None]
         self._keep(rows, order.sort(dim=1).values)
 
-    def finish(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The best latents (N, L), their images (N, C, H, W) and mean squared errors (N,)."""
+    def finish(self) -> Inversion:
+        """What was found of all N images so far; the descent can go on after it."""
         if len(self.left):
             with torch.no_grad():
                 last = self._objective(self.latents, self.left, self.search.precision)
@@ -76,7 +97,10 @@ class Descent:
         everyone = torch.arange(len(self.images), device=self.left.device)
         with torch.set_grad_enabled(self.differentiable):
             drawn = self._decode(self.found[:, None], everyone, None)[:, 0]
-            return self.found, drawn, (drawn - self.images).square().flatten(1).mean(dim=1)
+            distances = (drawn - self.images).square().flatten(1).mean(dim=1)
+        return Inversion(
+            self.found.clone(), drawn, distances, self.decodings.clone(), self.gradients.clone()
+        )
 
     def _decode(self, latents: Tensor, rows: Tensor, precision: torch.dtype | None) -> Tensor:
         """Images (n, r, C, H, W) of the latents (n, r, L) of the images numbered rows (n,)."""
@@ -99,8 +123,11 @@ class Descent:
         return objective
 
     @torch.no_grad()
-    def _exact(self, latents: Tensor, rows: Tensor) -> Tensor:
-        return self._objective(latents, rows, None).nan_to_num(torch.inf, torch.inf)
+    def _exact(self, latents: Tensor, objective: Tensor, rows: Tensor) -> Tensor:
+        """The objective (n, r) of latents, computed anew where it was in reduced precision."""
+        if self.search.precision is not None:
+            objective = self._objective(latents, rows, None)
+        return objective.nan_to_num(torch.inf, torch.inf)
 
     def _slope(self, objective: Tensor) -> Tensor:
         self.gradients[self.left] += objective.shape[1]
@@ -123,7 +150,7 @@ class Descent:
     def _settle(self, done: Tensor) -> None:
         """Write down the best latents of the images chosen by a bool mask (n,)."""
         rows, best = self.left[done], self.best[done]
-        lowest, which = self._exact(best, rows).min(dim=1)
+        lowest, which = self._exact(best, self.lowest[done], rows).min(dim=1)
         if not lowest.isfinite().all():
             raise ValueError("decoder must return finite images, got NaN or infinity")
         self.found[rows] = best[torch.arange(len(rows), device=rows.device), which]
