@@ -29,8 +29,8 @@ class LevenbergMarquardt:
     pair for which the next step promises less than rounding would hide is finished: the decoders
     draw only for the others.
 
-    Differences from the textbook: the slopes of all pixels are drawn at the start alone. From there
-    on the curvature is learnt from how the gradient changes from step to step (Broyden, Fletcher,
+    Differences from the textbook: the slopes of all pixels are drawn at the first start alone. From
+    there on the curvature is learnt from how the gradient changes from step to step (Broyden, Fletcher,
     Goldfarb and Shanno, damped so that it stays convex: Powell 1978). That covers what Gauss–Newton
     leaves out, the residuals' own curvature: digits of another class leave large residuals, at
     which Gauss–Newton alone is slow. A gradient costs two passes through a decoder; the slopes of
@@ -67,12 +67,12 @@ class LevenbergMarquardt:
         each = pixels if pixels.ndim == 3 else pixels[:, None]
         problem = _Problem(generators, each, objective, shrink)
         alone = round(self.screening * self.steps) if starts.shape[1] > 1 else 0
-        best: _Pairs | None = None
-        for start in starts.unbind(dim=1):
-            pairs = problem.start(within(start, self.radius), self.damping)
+        first, *others = within(starts, self.radius).unbind(dim=1)
+        best = self._descended(problem, problem.start(first, self.damping), alone)
+        for start in others:
+            pairs = problem.start(start, self.damping, best)
             pairs = self._descended(problem, pairs, alone)
-            best = pairs if best is None else best.replaced(pairs.values < best.values, pairs)
-        assert best is not None, "starts is checked to be >= 1"
+            best = best.replaced(pairs.values < best.values, pairs)
         best = self._descended(problem, best, self.steps - alone)
         return Found(best.latents, best.images, best.values)
 
@@ -206,8 +206,13 @@ class _Problem:
     objective: Objective
     shrink: Tensor | None
 
-    def start(self, latents: Tensor, damping: float) -> _Pairs:
-        """All pairs at these latents (N, K, L), with Gauss and Newton's curvature."""
+    def start(self, latents: Tensor, damping: float, known: _Pairs | None = None) -> _Pairs:
+        """All pairs at these latents (N, K, L), with the curvature known, or Gauss and Newton's."""
+        held = torch.full_like(latents[..., 0], damping)
+        if known is not None:
+            rows = torch.arange(len(latents), device=latents.device)[:, None]
+            trial = self.evaluate(latents, known, rows.expand(latents.shape[:2]))
+            return _Pairs(**vars(trial), curvature=known.curvature, damping=held)
         images, tangents = self.generators.linearized(latents)
         left = self._shrunk(images - self.pixels, self.shrink)
         if self.shrink is not None:
@@ -217,7 +222,6 @@ class _Problem:
         slope = of_error * _applied(tangents, left) + of_length * latents
         curvature = of_error[..., None] * (tangents @ tangents.mT)
         curvature.diagonal(dim1=2, dim2=3).add_(of_length)
-        held = torch.full_like(values, damping)
         return _Pairs(latents, images, errors, values, slope, curvature, held)
 
     def evaluate(self, latents: Tensor, pairs: _Pairs, rows: Tensor) -> _Trial:
