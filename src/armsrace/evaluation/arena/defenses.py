@@ -93,12 +93,12 @@ DEFENSES: dict[str, Defense] = {
     "neighbor": Defense("nearest neighbor", "6,000 held-out digits, a class each", (), neighbor),
     "abs": Defense(
         "ABS", "analysis by synthesis, a quick search; attacked by the envelope's gradient",
-        ("abs",), synthesis, {"steps": 8, "samples": 2_000}, slow=True,
+        ("abs",), synthesis, {"steps": 12, "samples": 2_000}, slow=True,
     ),
     "binary-abs": Defense(
         "Binary ABS", "the same behind black and white pixels, its classes weighed; attacked "
         "through a sigmoid", ("abs",), binary_synthesis,
-        {"steps": 8, "samples": 2_000, "width": 0.1}, slow=True,
+        {"steps": 12, "samples": 2_000, "width": 0.1}, slow=True,
     ),
     "ensemble": Defense(
         "ensemble training", "Tramèr's A, half its loss on FGSM images of four networks (ε = .3)",
