@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import re
 import shutil
 import threading
@@ -111,6 +112,7 @@ def test_pages_are_light(book: Path) -> None:
         assert sizes == [("60", "40"), ("120", "80"), ("120", "80"), ("120", "2")]
         assert images[0]["fetchpriority"] == "high" and "loading" not in images[0]
         assert [image["loading"] for image in images[1:]] == ["lazy"] * 3
+        assert all('width="' in tag and "loading" not in tag for tag in tags if "logo" in tag)
         assert [image["alt"] for image in images[1:]] == ["a > b"] * 3
         for seed, image in enumerate(images[:3]):
             noise = np.random.default_rng(seed).integers(0, 255, (80, 120, 3), dtype=np.uint8)
@@ -164,3 +166,7 @@ def test_served_site_is_what_was_built(
         time.sleep(0.05)
     with urllib.request.urlopen(opened[0]) as answer:
         assert answer.read() == b"the site"
+    request = urllib.request.Request(f"{opened[0]}/index.html", headers={"Accept-Encoding": "gzip"})
+    with urllib.request.urlopen(request) as answer:
+        assert answer.headers["Content-Encoding"] == "gzip"
+        assert gzip.decompress(answer.read()) == b"the site"
