@@ -52,7 +52,7 @@ def evolution(count: int, pixels: int, population: int, generations: int) -> Non
         "success": [(spent <= budget).double().mean().item() for budget in budgets],
     }
     settings = (
-        f"{NETWORK}; {pixels} px, any wrong class; {population} candidates, up to {generations} "
+        f"{NETWORK}; any wrong class; {population} candidates, up to {generations} "
         "generations, until the first success"
     )
     _record(f"evolution-{pixels}", columns, settings, count)
