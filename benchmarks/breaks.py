@@ -19,6 +19,10 @@ from armsrace.models.layers import predict
 
 EFFORT: dict[str, Any] = {"binary_search_steps": 3, "steps": 40, "step_size": 0.1}
 HELD_OUT, RATE = 5_000, 0.001
+BRIEF: dict[str, Any] = EFFORT | {"binary_search_steps": 2}
+SLOW: dict[str, Any] = {"steps": 40, "step_size": 0.02}
+KAPPAS = (0.0, 5.0, 10.0, 20.0, 30.0, 40.0)
+MNIST = "MNIST, official test images"
 
 
 def _first(count: int) -> tuple[Tensor, Tensor]:
@@ -103,12 +107,69 @@ def magnet(digits: int) -> None:
     transferred = _search(imitation.with_refusal(), images, labels, targets, confidence=7.0)
     for name, found in {"white": white, "accuracy": transferred}.items():
         seen, truth = found.images[found.success], labels[found.success]
-        right = predict(defense, seen).argmax(dim=1) == truth
-        handled = right | (predict(defense.with_refusal(), seen).argmax(dim=1) == 10)
-        _measure(f"magnet-break-{name}", 100 * handled.float().mean().item(), found)
+        _measure(f"magnet-break-{name}", 100 * _prongs(defense, seen, truth)["MagNet"], found)
     both = bare.success & white.success
     sizes = [evaluation.perturbation_sizes(images, one, "l2")[both].mean() for one in (white, bare)]
     _measure("magnet-break-distortion", (sizes[0] / sizes[1]).item(), white)
+
+
+def unaware(digits: int) -> None:
+    """Chapter 13: the two slowest attacks of an attacker who does not know of MagNet."""
+    defense, (images, labels) = _magnet("", RATE), _first(digits)
+    linf = partial(attacks.carlini_wagner_linf, initial_constant=1.0, decrease=0.9, **SLOW)
+    for norm, attack in {"linf": linf, "l0": partial(attacks.carlini_wagner_l0, **SLOW)}.items():
+        found = evaluation.attack_in_batches(
+            attack, defense.classifier, images, labels, batch_size=50
+        )
+        shares = _prongs(defense, found.images, labels)
+        _measure(f"magnet-carlini-{norm}-none", 100 * shares["no defense"], found)
+        _measure(f"magnet-carlini-{norm}", 100 * shares["MagNet"], found)
+
+
+def confident(digits: int) -> None:
+    """Chapter 13: what each prong handles of images with a margin of κ logits, MagNet unknown."""
+    defense, (images, labels) = _magnet("", RATE), _first(digits)
+    rows = []
+    for kappa in KAPPAS:
+        attack = partial(
+            attacks.carlini_wagner_l2, confidence=kappa, initial_constant=1.0, **EFFORT
+        )
+        found = evaluation.attack_in_batches(
+            attack, defense.classifier, images, labels, batch_size=50
+        )
+        rows.append(_prongs(defense, found.images, labels))
+    columns = {"kappa": list(KAPPAS)} | {name: [row[name] for row in rows] for name in rows[0]}
+    settings = f"C&W L2, untargeted, {_said(EFFORT)}"
+    ledger.record("magnet", "confidence", columns, settings=settings, n=digits, data=MNIST)
+
+
+def lot(digits: int) -> None:
+    """Chapter 13: accuracy behind each of eight reformers on images made against each of them."""
+    model, (images, labels) = zoo.load("carlini-wagner"), _first(digits)
+    reformed = [defenses.Purified(member, model) for member in zoo.load("magnet-team")]
+    attack = partial(attacks.carlini_wagner_l2, initial_constant=1.0, **BRIEF)
+    columns = {}
+    for letter, attacked in zip("ABCDEFGH", reformed, strict=True):
+        found = evaluation.attack_in_batches(attack, attacked, images, labels, batch_size=50)
+        columns[letter] = [evaluation.accuracy(one, found.images, labels) for one in reformed]
+    settings = f"C&W L2, untargeted, {_said(BRIEF)}; a column is the reformer attacked"
+    ledger.record("magnet", "lot", columns, settings=settings, n=digits, data=MNIST)
+
+
+def _said(effort: dict[str, Any]) -> str:
+    return f"{effort['binary_search_steps']} constants of {effort['steps']} steps"
+
+
+def _prongs(defense: defenses.MagNet, images: Tensor, labels: Tensor) -> dict[str, float]:
+    """Shares read rightly without a defense, and handled by one prong and by both."""
+    right = predict(defense.classifier, images).argmax(dim=1) == labels
+    reformed = predict(defense, images).argmax(dim=1) == labels
+    refused = predict(defense.with_refusal(), images).argmax(dim=1) == 10
+    shares = {
+        "no defense": right, "detectors alone": right | refused, "reformer alone": reformed,
+        "MagNet": reformed | refused,
+    }  # fmt: skip
+    return {name: share.double().mean().item() for name, share in shares.items()}
 
 
 def _magnet(suffix: str, rate: float) -> defenses.MagNet:
@@ -119,5 +180,6 @@ def _magnet(suffix: str, rate: float) -> defenses.MagNet:
 
 
 BREAKS: dict[str, Callable[[int], None]] = {
-    "trained": trained, "distilled": distilled, "detectors": detectors, "magnet": magnet
+    "trained": trained, "distilled": distilled, "detectors": detectors, "magnet": magnet,
+    "magnet-unaware": unaware, "magnet-confident": confident, "magnet-lot": lot,
 }  # fmt: skip
