@@ -30,11 +30,11 @@ class LevenbergMarquardt:
     draw only for the others.
 
     Differences from the textbook: the slopes of all pixels are drawn at the first start alone. From
-    there on the curvature is learnt from how the gradient changes from step to step (Broyden, Fletcher,
-    Goldfarb and Shanno, damped so that it stays convex: Powell 1978). That covers what Gauss–Newton
-    leaves out, the residuals' own curvature: digits of another class leave large residuals, at
-    which Gauss–Newton alone is slow. A gradient costs two passes through a decoder; the slopes of
-    all pixels in eight latents cost nine.
+    there on the curvature is learnt from how the gradient changes from step to step (the update of
+    Broyden, Fletcher, Goldfarb and Shanno, damped so that it stays convex: Powell 1978). That
+    covers what Gauss–Newton leaves out, the residuals' own curvature: digits of another class leave
+    large residuals, at which Gauss–Newton alone is slow. A gradient costs two passes through a
+    decoder; the slopes of all pixels in eight latents cost nine.
 
     Raises ValueError or TypeError naming the setting and the rule that it breaks.
     """
