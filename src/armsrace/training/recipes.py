@@ -26,7 +26,7 @@ from armsrace.training.wasserstein import in_turns
 
 def only(classes: tuple[int, ...], data: Dataset) -> Dataset:
     """The images of these classes, relabelled 0, 1, … in the order given."""
-    kept = torch.isin(data.labels, torch.tensor(classes))
+    kept = torch.isin(data.labels, torch.tensor(classes, device=data.labels.device))
     relabel = torch.full((int(data.labels.max()) + 1,), -1)
     relabel[list(classes)] = torch.arange(len(classes))
     return data.where(kept, relabel[data.labels[kept]])
