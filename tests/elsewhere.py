@@ -10,7 +10,7 @@ import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import fields, is_dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -34,15 +34,23 @@ def compare(case: Case, *arguments: Any) -> None:
     """As `same_on_both`, in this process."""
     from second_device import DEVICE
 
-    near, far = (_leaves(case(torch.device(d), *arguments)) for d in ("cpu", DEVICE))
-    assert near.keys() == far.keys() and any(isinstance(x, Tensor) for x in near.values())
+    outcomes = []
+    for device in (torch.device("cpu"), DEVICE):
+        torch.manual_seed(0)
+        outcomes.append(_leaves(case(device, *arguments)))
+    near, far = outcomes
+    assert near and near.keys() == far.keys(), f"{near.keys()} but {far.keys()}"
     for name, value in near.items():
         other = far[name]
         if isinstance(value, Tensor):
             assert value.device.type == "cpu" and other.device == DEVICE, f"{name} is elsewhere"
             assert other.dtype == value.dtype, f"{name} is {other.dtype}, not {value.dtype}"
             value, other = value.detach(), other.detach().cpu()
-        torch.testing.assert_close(other, value, msg=lambda text, name=name: f"{name}: {text}")
+        if isinstance(value, (Tensor, float)):
+            message = partial("{}: {}".format, name)
+            torch.testing.assert_close(other, value, msg=message, equal_nan=True)
+        else:
+            assert other == value, f"{name} is {other}, not {value}"
 
 
 def _leaves(outcome: Any, name: str = "outcome") -> dict[str, Any]:

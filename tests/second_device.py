@@ -1,8 +1,8 @@
 """A torch device that is not the CPU, made of the CPU's memory: what a GPU would show, without one.
 
-Importing it registers the device "second" for the whole process (torch's Python backend for the
+Importing it registers the device "elsewhere" for the whole process (torch's Python backend for the
 PrivateUse1 key), before the first backward pass, or autograd has no queue for it; so `elsewhere`
-does that in a process of its own. `images.to("second")` then is a tensor whose numbers come from
+does that in a process of its own. `images.to("elsewhere")` then is a tensor whose numbers come from
 the CPU's kernels, and which fails where a GPU would, or where it would be slow or draw other
 numbers:
 
@@ -11,7 +11,7 @@ numbers:
 - a CPU generator draws on the device, or its own one draws, whose numbers are not the CPU's;
 - NumPy asks for its memory.
 
-Its module, `torch.second`, keeps a state of random numbers for `torch.manual_seed` and `fork_rng`.
+Its module, `torch.elsewhere`, keeps a state of random numbers for `torch.manual_seed` and `fork_rng`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from torch._ops import OpOverload
 from torch.utils._mode_utils import no_dispatch
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
-NAME = "second"
+NAME = "elsewhere"
 MOVES = ("_to_copy", "copy_", "_copy_from", "_copy_from_and_resize")
 DRAWS = (
     "bernoulli", "bernoulli_", "cauchy_", "exponential_", "geometric_", "log_normal_",

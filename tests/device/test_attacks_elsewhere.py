@@ -38,11 +38,12 @@ Given = tuple[nn.Module, Tensor, Tensor]
 @cache
 def digits() -> Given:
     """Digits, and an untrained network that is right by definition."""
-    torch.manual_seed(0)
-    model = nn.Sequential(
-        nn.Conv2d(1, 6, 5, stride=3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(),
-        nn.Dropout(0.2), nn.Linear(6 * 8 * 8, 10),
-    ).eval()  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(
+            nn.Conv2d(1, 6, 5, stride=3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(),
+            nn.Dropout(0.2), nn.Linear(6 * 8 * 8, 10),
+        ).eval()  # fmt: skip
     with torch.no_grad():
         return model, SEEDS[:COUNT], model(SEEDS[:COUNT]).argmax(dim=1)
 
@@ -115,7 +116,6 @@ def transformed(device: torch.device) -> list[Tensor]:
 
 def sounds(device: torch.device) -> Given:
     """A network and noises that it hears as these words."""
-    torch.manual_seed(0)
     model = sound_classifier().eval()
     waves = 0.2 * (2 * torch.rand(COUNT, 1, 1, LENGTH) - 1)
     with torch.no_grad():
@@ -143,8 +143,9 @@ def in_rooms(device: torch.device) -> Any:
 
 @cache
 def drawing() -> nn.Module:
-    torch.manual_seed(1)
-    return manifold_vae(latents=4, units=16).eval()
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return manifold_vae(latents=4, units=16).eval()
 
 
 def overpowered(device: torch.device) -> Any:
