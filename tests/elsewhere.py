@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from armsrace import precision
+
 Case = Callable[..., Any]
 """A device and more to tensors, numbers and dataclasses, tuples and dicts of them."""
 
@@ -75,3 +77,5 @@ def _begin() -> None:
     import second_device  # noqa: F401 (before the first backward pass)
 
     torch.set_num_threads(1)
+    # The device computes in float32, and so must what it is compared with.
+    precision.NATIVE["cpu"] = lambda: False

@@ -111,6 +111,9 @@ class Far(Tensor):
     def tolist(self) -> Any:
         return self.cpu().tolist()
 
+    def __format__(self, specification: str) -> str:
+        return format(self.near, specification)
+
     def __repr__(self, **_: Any) -> str:
         return f"{self.near!r} on {DEVICE}"
 
