@@ -11,7 +11,8 @@ numbers:
 - a CPU generator draws on the device, or its own one draws, whose numbers are not the CPU's;
 - NumPy asks for its memory.
 
-Its module, `torch.elsewhere`, keeps a state of random numbers for `torch.manual_seed` and `fork_rng`.
+Its module, `torch.elsewhere`, keeps a state of random numbers for `torch.manual_seed` and
+`fork_rng`.
 """
 
 from __future__ import annotations

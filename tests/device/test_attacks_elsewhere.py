@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 from collections.abc import Callable
 from functools import cache, partial
+from importlib import import_module
+from inspect import isfunction, signature
+from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
 import pytest
 import torch
-from attacks.borrowed import SEEDS, basis, linear
-from attacks.specs import SPECS
-from elsewhere import same_on_both
 from torch import Tensor, nn
 
+import armsrace.attacks
 from armsrace import attacks
 from armsrace.attacks import (
     composition,
@@ -29,6 +32,9 @@ from armsrace.attacks.distal import unlikelihood
 from armsrace.attacks.universal import universal_perturbation
 from armsrace.models.audio import sound_classifier
 from armsrace.models.vae import manifold_vae
+from attacks.borrowed import SEEDS, basis, linear
+from attacks.specs import SPECS
+from elsewhere import same_on_both
 
 COUNT, LENGTH = 2, 1024
 Given = tuple[nn.Module, Tensor, Tensor]
@@ -239,3 +245,30 @@ CASES: dict[str, Callable[..., Any]] = {
 @pytest.mark.parametrize("name", CASES)
 def test_more_than_an_attack(name: str) -> None:
     same_on_both(CASES[name])
+
+
+WORKINGS = {"answer", "mirror_paths", "posed", "reverberated"}
+"""Of the attacks, no attacks."""
+
+
+def public_attacks() -> set[str]:
+    """All that asks a model, and all that a camera or a room does to what it is given."""
+    names = [f"armsrace.attacks.{part.name}" for part in iter_modules(armsrace.attacks.__path__)]
+    return {
+        name
+        for module in map(import_module, names)
+        for name, value in vars(module).items()
+        if isfunction(value) and value.__module__ == module.__name__ and not name.startswith("_")
+        if next(iter(signature(value).parameters), None) in ("model", "oracle")
+        or module in (physical, rooms)
+    } - WORKINGS
+
+
+def test_every_public_attack_has_a_case() -> None:
+    """In a row of the specs, or asked for by name in this file."""
+    asked = {spec.attack.__name__ for spec in SPECS}
+    for node in ast.walk(ast.parse(Path(__file__).read_text())):
+        asked |= {node.attr} if isinstance(node, ast.Attribute) else set()
+        asked |= {node.id} if isinstance(node, ast.Name) else set()
+    wanted = public_attacks() | set(attacks.__all__)
+    assert len(wanted) > 40 and wanted <= asked, wanted - asked

@@ -12,9 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from attacks.borrowed import SEEDS
-from elsewhere import same_on_both
-from test_attacks_elsewhere import Given, draws, drawing, given
+from test_attacks_elsewhere import Given, drawing, draws, given
 from torch import Tensor, nn
 
 from armsrace import attacks, defenses
@@ -26,6 +24,8 @@ from armsrace.models.class_decoders import ClassDecoders
 from armsrace.models.zoo import load
 from armsrace.training.loop import fit
 from armsrace.training.recipe import Objective, cross_entropy
+from attacks.borrowed import SEEDS
+from elsewhere import same_on_both
 
 sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("defenses", "models")]
 from linear_classes import LinearClasses, noisy_draws  # noqa: E402

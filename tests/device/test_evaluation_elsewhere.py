@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from elsewhere import same_on_both
 from test_attacks_elsewhere import draws, given
 from test_defenses_elsewhere import QUICK, explaining
 from torch import Tensor
@@ -17,6 +16,7 @@ from armsrace import attacks, evaluation
 from armsrace.evaluation.arena import ATTACKS, DEFENSES, Defended, builders
 from armsrace.evaluation.arena.cells import digits
 from armsrace.models import zoo
+from elsewhere import same_on_both
 
 EPSILONS = [0.0, 0.05, 0.2]
 

@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-from attacks.borrowed import SEEDS, linear
-from elsewhere import run_there, same_on_both
 from test_attacks_elsewhere import draws, given
 from torch import Tensor, nn
 
@@ -31,6 +29,8 @@ from armsrace.training.recipes import every_other_pair, only
 from armsrace.training.reconstruction import diverse, reconstruction
 from armsrace.training.variational import class_evidence, evidence_bound, separate_confidences
 from armsrace.training.wasserstein import in_turns
+from attacks.borrowed import SEEDS, linear
+from elsewhere import run_there, same_on_both
 
 sys.path.append(str(Path(__file__).parents[1] / "models"))
 from small_vaes import small  # noqa: E402
@@ -48,7 +48,7 @@ def weights(model: nn.Module) -> list[Tensor]:
 
 
 def convolutional() -> nn.Module:
-    # A bias before a normalisation has a gradient of nothing but rounding, which Adam would blow up.
+    # A bias before a normalisation would have a gradient of rounding alone, which Adam blows up.
     return nn.Sequential(
         nn.Conv2d(1, 4, 5, stride=3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(),
         nn.Linear(4 * 64, 3),

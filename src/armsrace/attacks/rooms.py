@@ -28,7 +28,8 @@ def room_responses(
     metres and w walls arrives after d / 343 s with amplitude βʷ / d (Allen and Berkley 1979),
     shared between the two nearest samples. The direct wave comes first, at sample 0, and each
     response has the energy 1, so that rooms change a sound's timbre and echo but hardly its
-    loudness. They are on the generator's device. Raises ValueError or TypeError naming the argument and the rule it breaks.
+    loudness. They are on the generator's device. Raises ValueError or TypeError naming the
+    argument and the rule it breaks.
     """
     check_count("count", count)
     check_count("rate", rate)
