@@ -29,7 +29,10 @@ class ChapterTimes(SphinxDirective):
         rows = [f"| [](/{page.label}) | {record['seconds']:.0f} |" for page, record in found]
         total = sum(record["seconds"] for _, record in found)
         # One device for all, unless the build was moved between executions.
-        devices = {f"{record.get('processor', 'an unnamed processor')} ({record['device']})" for _, record in found}
+        devices = {
+            f"{record.get('processor', 'an unnamed processor')} ({record['device']})"
+            for _, record in found
+        }
         text = "\n".join(["| page | seconds |", "| --- | ---: |", *rows])
         made = f"{total:.0f} seconds of work in all, on {'; '.join(sorted(devices))}."
         return self.parse_text_to_nodes(f"{text}\n\n{made}")
