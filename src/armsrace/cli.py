@@ -85,16 +85,18 @@ def build(
     force: Annotated[bool, typer.Option(help="Execute what has not changed too.")] = False,
 ) -> None:
     """Execute the chapters that changed and build the site."""
-    from armsrace.publishing.layout import ChapterError
+    from armsrace.publishing.layout import FailedNotebooksError
     from armsrace.publishing.pages import BookError
     from armsrace.publishing.site import build as build_site
 
     try:
         build_site(chapter, profile, force=force, console=console)
-    except ChapterError as error:
-        console.print("nothing was built: see what failed above", style="red")
-        raise typer.Exit(1) from error
-    except (BookError, FileNotFoundError) as error:
+    except FailedNotebooksError as failure:
+        console.print("built, but these failed and show no results:", style="red")
+        for error in failure.errors.values():
+            console.print(f"  {error}", style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(1) from failure
+    except (BookError, FileNotFoundError, ValueError) as error:
         console.print(str(error), style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
 

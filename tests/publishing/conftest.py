@@ -12,6 +12,7 @@ from armsrace import datasets
 from armsrace.publishing import forking, notebooks, workers
 from armsrace.publishing.engine import execute
 from armsrace.publishing.layout import ChapterError, Layout, Notebook
+from armsrace.publishing.repository import VARIABLE
 
 
 def in_this_process(
@@ -29,6 +30,7 @@ def in_this_process(
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A book of one chapter that notes in runs.txt each time that it is executed."""
+    monkeypatch.delenv(VARIABLE, raising=False)
     monkeypatch.setattr(datasets, "describe", lambda name: f"{name} of the tests")
     monkeypatch.setattr(notebooks, "outcomes", in_this_process)
     for folder in ("chapters", "book", "src/armsrace/publishing", "data/checkpoints"):

@@ -14,10 +14,17 @@ import yaml
 from PIL import Image
 from small_book import COUNTING, HEADER, cell, chapter, runs
 
+from armsrace import ledger
+from armsrace.ledger.measurements import MIME
 from armsrace.publishing import site
+from armsrace.publishing.layout import FailedNotebooksError
+from armsrace.publishing.notebooks import processor_name
 from armsrace.publishing.pages import BookError
+from armsrace.publishing.repository import public_address
 from armsrace.publishing.site import build, serve
 from armsrace.resources import CLONE
+
+NAMED = {"colab.research.google.com", "mybinder.org"}
 
 
 @pytest.fixture
@@ -43,6 +50,11 @@ def test_site_shows_outputs_and_is_rebuilt_only_where_something_changed(book: Pa
         assert f'href="../notebooks/{edition}/01_one.ipynb"' in page.read_text()
         assert (page.parents[1] / f"notebooks/{edition}/01_one.ipynb").is_file()
     assert "Slides" not in page.read_text(), "none of its cells is tagged"
+    assert NAMED.isdisjoint(re.findall(r"[\w.]+", page.read_text().lower()))
+    told = (page.parents[1] / "book/how_to_run.html").read_text()
+    assert f"seconds of work in all, on {processor_name()} (CPU, " in told
+    assert re.search(r'<a [^>]*href="../chapters/01_one.html">.*A title</', told)
+    assert "ARMSRACE_REPOSITORY=" in told and "git clone" not in told and "{{" not in told
     built = page.stat().st_mtime_ns
     began = time.monotonic()
     build(root=book)
@@ -58,6 +70,29 @@ def test_site_shows_outputs_and_is_rebuilt_only_where_something_changed(book: Pa
     build(root=book)
     assert runs(book) == ["reader"] * 2
     assert page.stat().st_mtime_ns != built
+
+
+@pytest.mark.parametrize(
+    ("repository", "named", "theme"),
+    [
+        ("git@github.com:some/book.git", {"colab.research.google.com", "mybinder.org"}, True),
+        ("https://git.example.org/some/book", {"mybinder.org"}, False),
+    ],
+)
+def test_launch_buttons_lead_to_the_repository(
+    book: Path, monkeypatch: pytest.MonkeyPatch, repository: str, named: set[str], theme: bool
+) -> None:
+    monkeypatch.setenv("ARMSRACE_REPOSITORY", repository)
+    html = build(root=book)
+    page = (html / "chapters/01_one.html").read_text()
+    assert NAMED & {*re.findall(r"[\w.]+", page.lower())} == named
+    url = public_address(repository)
+    assert f'data-repository="{url}"' in page
+    assert (f"{url}/issues/new" in page) is theme
+    told = (html / "book/how_to_run.html").read_text()
+    assert f"git clone {url}" in re.sub("<[^>]+>", "", told)
+    assert ("Colab" in told) is ("colab.research.google.com" in named)
+    assert "ARMSRACE_REPOSITORY=" not in told and "{{" not in told
 
 
 def test_warning_fails_the_build_and_is_shown(book: Path) -> None:
@@ -134,6 +169,63 @@ def test_one_chapter_is_built_beside_others_that_were_never_executed(book: Path)
     html = build(1, root=book)
     assert "42" in (html / "chapters/01_one.html").read_text()
     assert "not executed in this build" in (html / "chapters/02_two.html").read_text()
+
+
+def test_failing_chapter_costs_its_own_page_and_no_other(
+    book: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("armsrace.ledger.measurements.CLONE", book)
+    claim = next(c for c in ledger.load_claims().values() if c.band and not (c.above or c.below))
+    row = {"id": claim.id, "value": sum(claim.band) / 2, "n": 10, "note": "", "data": "some"}
+    row |= {"device": "CPU", "date": "2026-01-01", "commit": "x"}
+    measuring = f"from IPython.display import display\ndisplay({{{MIME!r}: {row!r}}}, raw=True)"
+    failing = 'from pathlib import Path\nassert not Path("../broken").exists(), "no luck"'
+    works = chapter(failing, 'print("worked", "once")', measuring)
+    (book / "chapters/02_two.md").write_text(works)
+    toc = book / "_toc.yml"
+    both = "chapters/01_one\n- file: chapters/02_two"
+    toc.write_text(toc.read_text().replace("chapters/01_one", both))
+    html = build(root=book)
+    assert "worked once" in (html / "chapters/02_two.html").read_text()
+    assert not [line for line in ledger.check("reader") if line.startswith(f"{claim.id}:")]
+
+    # The code stays as it is, so that its old outputs would still fit it.
+    (book / "src/armsrace/attack.py").write_text("STEP = 3\n")
+    (book / "broken").touch()
+    for _ in range(2):  # It stays stale, and is tried again.
+        with pytest.raises(
+            FailedNotebooksError, match=r"^chapters/02_two.md:\d+, cell 3: AssertionError: no luck$"
+        ):
+            build(root=book)
+    assert runs(book) == ["reader"] * 2
+    assert "42" in (html / "chapters/01_one.html").read_text()
+    page = (html / "chapters/02_two.html").read_text()
+    assert "This page failed" in page and "cell 3: AssertionError: no luck" in page
+    assert "worked once" not in page and "executed on" not in page
+    assert not (html / "notebooks/02_two.ipynb").exists()
+    for name in ("intro", "ledger"):
+        told = (html / f"book/{name}.html").read_text()
+        assert "Pages that failed" in told and 'href="../chapters/02_two.html"' in told
+    (problem,) = [line for line in ledger.check("reader") if line.startswith(f"{claim.id}:")]
+    assert "got not measured (nothing" in problem
+
+    (book / "broken").unlink()
+    build(root=book)
+    assert "worked once" in (html / "chapters/02_two.html").read_text()
+    assert "ar-failed" not in (html / "chapters/02_two.html").read_text()
+    assert "ar-failed" not in (html / "book/intro.html").read_text()
+
+
+def test_failing_report_costs_its_own_page_and_no_other(book: Path) -> None:
+    (book / "book/ledger.md").write_text(HEADER + "# The ledger\n\n" + cell("1 / 0"))
+    with pytest.raises(
+        FailedNotebooksError, match=r"book/ledger.md:\d+, cell 2: ZeroDivisionError"
+    ):
+        build(root=book)
+    html = book / "_build/html"
+    assert "42" in (html / "chapters/01_one.html").read_text()
+    assert "This page failed" in (html / "book/ledger.html").read_text()
+    assert 'href="../book/ledger.html"' in (html / "book/intro.html").read_text()
 
 
 def test_a_report_between_chapters_waits_for_the_last(book: Path) -> None:

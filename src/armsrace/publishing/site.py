@@ -11,15 +11,16 @@ import time
 import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from rich.console import Console
 
 from armsrace.publishing import launch, playground, slides
-from armsrace.publishing.layout import Layout, Notebook, notebooks
+from armsrace.publishing.layout import FailedNotebooksError, Layout, Notebook, notebooks
 from armsrace.publishing.measured import collect
 from armsrace.publishing.notebooks import execute_chapters, has_outputs
 from armsrace.publishing.pages import BookError, render
+from armsrace.publishing.repository import SWITCH_ON
 from armsrace.resources import CLONE
 
 COMPRESSED = ("text/", "application/json", "application/javascript", "image/svg")
@@ -37,11 +38,14 @@ def build(
 
     chapter: execute this one only and show the others as they were last executed; profile:
     reader, paper or smoke; force: execute all.
-    Raises ChapterError where a cell fails, BookError where a page does or a chapter does not exist.
+    A notebook that fails does not stop the others: its page says so and shows no outputs, and
+    FailedNotebooksError is raised when the site is built. Raises BookError where a page cannot be
+    rendered or a chapter does not exist, ValueError for an unusable $ARMSRACE_REPOSITORY.
     """
     began = time.monotonic()
     console = console or Console()
     layout = Layout(profile, root)
+    repository = layout.repository
     pages = notebooks(root)
     chapters = [page for page in pages if page.is_chapter]
     # What stands behind the first chapter and is none reports what the chapters measured.
@@ -49,21 +53,36 @@ def build(
     reports = [page for page in pages[begin:] if not page.is_chapter]
     chosen = _choose(chapters, chapter)
     first = [page for page in pages if page in chosen or page in pages[:begin]]
-    execute_chapters(first, layout, force=force, console=console)
+    failed = _failures(first, layout, force=force, console=console)
     ran = [page for page in chapters if has_outputs(page, layout)]
     measured = collect([page.name for page in ran], layout)
     records = [layout.records / f"{page.name}.json" for page in ran]
     depends = [measured, *filter(Path.is_file, records)]
-    execute_chapters(reports, layout, force=force, depends=depends, console=console)
+    failed |= _failures(reports, layout, force=force, depends=depends, console=console)
     launch.write_all(pages, layout)
     slides.write_all(pages, layout)
     playground.export(layout.playground)
-    absent = [page.label for page in chapters if page not in ran]
+    absent = [
+        page.label for page in pages if page not in ran and (page.is_chapter or page in failed)
+    ]
     rendered = render(layout, absent, console)
     seconds = time.monotonic() - began
     verb = "built" if rendered else "nothing changed in"
     console.print(f"{verb} {layout.html.relative_to(root)} ({seconds:.1f} s)", highlight=False)
+    if repository is None:
+        console.print(f"no buttons for Colab, Binder and JupyterHub: to have them, {SWITCH_ON}")
+    if failed:
+        raise FailedNotebooksError(failed)
     return layout.html
+
+
+def _failures(pages: Sequence[Notebook], layout: Layout, **options: Any) -> dict[Notebook, str]:
+    """Execute the notebooks and return the errors of those that failed."""
+    try:
+        execute_chapters(pages, layout, **options)
+    except FailedNotebooksError as failure:
+        return dict(failure.errors)
+    return {}
 
 
 def serve(
