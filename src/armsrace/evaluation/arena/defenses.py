@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from armsrace.evaluation.arena.builders import (
     binarized,
     binary_synthesis,
@@ -38,10 +40,10 @@ class Defense:
     settings: Mapping[str, Any] = field(default_factory=dict)
     slow: bool = False
 
-    def on(self, device: str) -> Defended:
-        """The defense with its weights on a device."""
+    def on(self, device: torch.device | str) -> Defended:
+        """The defense with all that it holds on a device."""
         networks = [zoo.load(name, device) for name in self.networks]
-        return self.build(*networks, **self.settings)
+        return self.build(*networks, **self.settings).to(device)
 
 
 DEFENSES: dict[str, Defense] = {
