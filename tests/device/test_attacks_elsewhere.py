@@ -233,7 +233,7 @@ CASES: dict[str, Callable[..., Any]] = {
     "on-manifold in float32": encoded,
     "overpowered": overpowered,
     "physical": physical_attack,
-    "pointwise from a start": partial(started, attack=attacks.pointwise),
+    "pointwise from a start": partial(started, attack=partial(attacks.pointwise, restarts=1)),
     "straight through": straight_through,
     "substitute": trained_substitute,
     "transformations": transformed,

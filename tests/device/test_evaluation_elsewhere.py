@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
@@ -13,9 +14,8 @@ from test_defenses_elsewhere import QUICK, explaining
 from torch import Tensor
 
 from armsrace import attacks, evaluation
-from armsrace.evaluation.arena import ATTACKS, DEFENSES, Defended, builders
+from armsrace.evaluation.arena import ATTACKS, DEFENSES, Defended, Unit, builders, measure
 from armsrace.evaluation.arena.cells import digits
-from armsrace.models import zoo
 from elsewhere import same_on_both
 
 EPSILONS = [0.0, 0.05, 0.2]
@@ -131,8 +131,7 @@ def defended(name: str, device: str) -> Defended:
     builders.HELD_OUT = 40
     row = DEFENSES[name]
     less = {key: min(value, QUICKER.get(key, value)) for key, value in row.settings.items()}
-    networks = [zoo.load(network, device) for network in row.networks]
-    return row.build(*networks, **less).to(device)
+    return replace(row, settings=less).on(device)
 
 
 def attacked(device: torch.device, defense: str, attack: str) -> Any:
@@ -150,3 +149,15 @@ def test_a_defense_of_the_arena(name: str) -> None:
 @pytest.mark.parametrize("name", ATTACKS)
 def test_an_attack_of_the_arena(name: str) -> None:
     same_on_both(attacked, "detector" if ATTACKS[name].aware else "rbf", name)
+
+
+def measured(device: torch.device) -> Any:
+    unit = Unit("rbf", "uniform-noise-linf", 0, 2)
+    frame = measure(unit, unit.key, str(device))
+    assert set(frame.pop("device")) == {device.type.upper()}
+    return frame.drop(columns=["seconds"]).to_dict("list")
+
+
+def test_a_unit_of_the_arena() -> None:
+    """Its columns are the same, and it says where it was measured."""
+    same_on_both(measured)
