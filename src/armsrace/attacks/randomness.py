@@ -91,15 +91,16 @@ class Keys:
 
 
 def _mix(values: Tensor) -> Tensor:
+    # In place on the one copy: most of the time is memory's.
     values = values + _signed(0x9E3779B97F4A7C15)
-    values = (values ^ _shift(values, 30)) * _signed(0xBF58476D1CE4E5B9)
-    values = (values ^ _shift(values, 27)) * _signed(0x94D049BB133111EB)
-    return values ^ _shift(values, 31)
+    values.bitwise_xor_(_shift(values, 30)).mul_(_signed(0xBF58476D1CE4E5B9))
+    values.bitwise_xor_(_shift(values, 27)).mul_(_signed(0x94D049BB133111EB))
+    return values.bitwise_xor_(_shift(values, 31))
 
 
 def _shift(values: Tensor, bits: int) -> Tensor:
     # torch shifts int64 arithmetically; the mask makes it logical.
-    return (values >> bits) & ((1 << (64 - bits)) - 1)
+    return (values >> bits).bitwise_and_((1 << (64 - bits)) - 1)
 
 
 def _signed(word: int) -> int:

@@ -42,7 +42,7 @@ class SkipNetwork(nn.Module):
             check_count(name, count)
         self.images = images
         self.body = _Scale(images, inputs, widths, skip)
-        self.last = nn.Conv2d(images * widths[0], images * channels, 1, groups=images)
+        self.last = _PixelByPixel(images, widths[0], channels)
 
     def forward(self, codes: Tensor) -> Tensor:
         """Codes (N, I, H, W) to images (N, C, H, W)."""
@@ -77,11 +77,32 @@ class _Scale(nn.Module):
         return joined
 
 
+class _PixelByPixel(nn.Conv2d):
+    """A convolution of 1 × 1, a group an image, as one batched product: PyTorch's goes group by group
+    where the channels are few. Weights and shapes are the parent's.
+    """
+
+    def __init__(self, images: int, inputs: int, outputs: int) -> None:
+        super().__init__(images * inputs, images * outputs, 1, groups=images)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (1, N · inputs, H, W) to (1, N · outputs, H, W)."""
+        each = features.view(self.groups, -1, features.shape[2] * features.shape[3])
+        weights = self.weight.view(self.groups, -1, each.shape[1])
+        assert self.bias is not None
+        drawn = torch.baddbmm(self.bias.view(self.groups, -1, 1), weights, each)
+        return drawn.view(1, -1, *features.shape[2:])
+
+
 def _block(images: int, inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Sequential:
-    convolution = nn.Conv2d(
-        images * inputs, images * outputs, size, stride, size // 2,
-        groups=images, padding_mode="reflect",
-    )  # fmt: skip
+    convolution: nn.Conv2d
+    if size == 1:
+        convolution = _PixelByPixel(images, inputs, outputs)
+    else:
+        convolution = nn.Conv2d(
+            images * inputs, images * outputs, size, stride, size // 2,
+            groups=images, padding_mode="reflect",
+        )  # fmt: skip
     return nn.Sequential(convolution, _normalisation(images, outputs), nn.LeakyReLU(0.2))
 
 
