@@ -19,6 +19,10 @@ from armsrace.models.layers import predict
 
 EFFORT: dict[str, Any] = {"binary_search_steps": 3, "steps": 40, "step_size": 0.1}
 HELD_OUT, RATE = 5_000, 0.001
+BRIEF: dict[str, Any] = EFFORT | {"binary_search_steps": 2}
+SLOW: dict[str, Any] = {"steps": 40, "step_size": 0.02}
+KAPPAS = (0.0, 5.0, 10.0, 20.0, 30.0, 40.0)
+MNIST = "MNIST, official test images"
 
 
 def _first(count: int) -> tuple[Tensor, Tensor]:
@@ -103,12 +107,91 @@ def magnet(digits: int) -> None:
     transferred = _search(imitation.with_refusal(), images, labels, targets, confidence=7.0)
     for name, found in {"white": white, "accuracy": transferred}.items():
         seen, truth = found.images[found.success], labels[found.success]
-        right = predict(defense, seen).argmax(dim=1) == truth
-        handled = right | (predict(defense.with_refusal(), seen).argmax(dim=1) == 10)
-        _measure(f"magnet-break-{name}", 100 * handled.float().mean().item(), found)
+        _measure(f"magnet-break-{name}", 100 * _prongs(defense, seen, truth)["MagNet"], found)
     both = bare.success & white.success
     sizes = [evaluation.perturbation_sizes(images, one, "l2")[both].mean() for one in (white, bare)]
     _measure("magnet-break-distortion", (sizes[0] / sizes[1]).item(), white)
+
+
+def unaware(digits: int) -> None:
+    """Chapter 13: the two slowest attacks of an attacker who does not know of MagNet."""
+    defense, (images, labels) = _magnet("", RATE), _first(digits)
+    linf = partial(attacks.carlini_wagner_linf, initial_constant=1.0, decrease=0.9, **SLOW)
+    columns = {}
+    for norm, attack in {"L∞": linf, "L0": partial(attacks.carlini_wagner_l0, **SLOW)}.items():
+        found = evaluation.attack_in_batches(
+            attack, defense.classifier, images, labels, batch_size=50
+        )
+        columns[f"C&W {norm}"] = list(_prongs(defense, found.images, labels).values())
+    settings = f"untargeted, at most {SLOW['steps']} steps a constant"
+    ledger.record("magnet", "unaware", columns, settings=settings, n=digits, data=MNIST)
+
+
+def confident(digits: int) -> None:
+    """Chapter 13: what each prong handles of images with a margin of κ logits, MagNet unknown."""
+    defense, (images, labels) = _magnet("", RATE), _first(digits)
+    rows = []
+    for kappa in KAPPAS:
+        attack = partial(
+            attacks.carlini_wagner_l2, confidence=kappa, initial_constant=1.0, **EFFORT
+        )
+        found = evaluation.attack_in_batches(
+            attack, defense.classifier, images, labels, batch_size=50
+        )
+        rows.append(_prongs(defense, found.images, labels))
+    columns = {"kappa": list(KAPPAS)} | {name: [row[name] for row in rows] for name in rows[0]}
+    settings = f"C&W L2, untargeted, {_said(EFFORT)}"
+    ledger.record("magnet", "confidence", columns, settings=settings, n=digits, data=MNIST)
+
+
+def lot(digits: int) -> None:
+    """Chapter 13: accuracy behind each of eight reformers on images made against each of them."""
+    model, (images, labels) = zoo.load("carlini-wagner"), _first(digits)
+    reformed = [defenses.Purified(member, model) for member in zoo.load("magnet-team")]
+    attack = partial(attacks.carlini_wagner_l2, initial_constant=1.0, **BRIEF)
+    columns = {}
+    for letter, attacked in zip("ABCDEFGH", reformed, strict=True):
+        found = evaluation.attack_in_batches(attack, attacked, images, labels, batch_size=50)
+        columns[letter] = [evaluation.accuracy(one, found.images, labels) for one in reformed]
+    settings = f"C&W L2, untargeted, {_said(BRIEF)}; a column is the reformer attacked"
+    ledger.record("magnet", "lot", columns, settings=settings, n=digits, data=MNIST)
+
+
+def expected(digits: int) -> None:
+    """Chapter 13: the same lot against an attacker of the mean of the eight logits, by margins."""
+    model, (images, labels) = zoo.load("carlini-wagner"), _first(digits)
+    reformed = [defenses.Purified(member, model) for member in zoo.load("magnet-team")]
+
+    def mean_logits(batch: Tensor) -> Tensor:
+        return torch.stack([network(batch) for network in reformed]).mean(dim=0)
+
+    columns: dict[str, list[float]] = {"kappa": [], "by lot": [], "best": [], "size": []}
+    for kappa in (0.0, 5.0):
+        attack = partial(attacks.carlini_wagner_l2, confidence=kappa, initial_constant=1.0, **BRIEF)
+        found = evaluation.attack_in_batches(attack, mean_logits, images, labels, batch_size=50)
+        left = [evaluation.accuracy(one, found.images, labels) for one in reformed]
+        sizes = evaluation.perturbation_sizes(images, found, "l2")[found.success]
+        row = (kappa, sum(left) / len(left), max(left), sizes.mean().item())
+        for column, value in zip(columns.values(), row, strict=True):
+            column.append(value)
+    settings = f"C&W L2 on the mean of eight, untargeted, {_said(BRIEF)}"
+    ledger.record("magnet", "expected", columns, settings=settings, n=digits, data=MNIST)
+
+
+def _said(effort: dict[str, Any]) -> str:
+    return f"{effort['binary_search_steps']} constants of {effort['steps']} steps"
+
+
+def _prongs(defense: defenses.MagNet, images: Tensor, labels: Tensor) -> dict[str, float]:
+    """Shares read rightly without a defense, and handled by one prong and by both."""
+    right = predict(defense.classifier, images).argmax(dim=1) == labels
+    reformed = predict(defense, images).argmax(dim=1) == labels
+    refused = predict(defense.with_refusal(), images).argmax(dim=1) == 10
+    shares = {
+        "no defense": right, "detectors alone": right | refused, "reformer alone": reformed,
+        "MagNet": reformed | refused,
+    }  # fmt: skip
+    return {name: share.double().mean().item() for name, share in shares.items()}
 
 
 def _magnet(suffix: str, rate: float) -> defenses.MagNet:
@@ -119,5 +202,7 @@ def _magnet(suffix: str, rate: float) -> defenses.MagNet:
 
 
 BREAKS: dict[str, Callable[[int], None]] = {
-    "trained": trained, "distilled": distilled, "detectors": detectors, "magnet": magnet
+    "trained": trained, "distilled": distilled, "detectors": detectors, "magnet": magnet,
+    "magnet-unaware": unaware, "magnet-confident": confident, "magnet-lot": lot,
+    "magnet-expected": expected,
 }  # fmt: skip

@@ -20,8 +20,8 @@ def _decoders() -> ClassDecoders:
 
 
 def _quick() -> defenses.AnalysisBySynthesis:
-    """The arena's: the best of 2,000 samples, eight steps of Levenberg–Marquardt."""
-    search = defenses.LevenbergMarquardt(steps=8, starts=1)
+    """The arena's: the best of 2,000 samples, twelve steps of Levenberg–Marquardt."""
+    search = defenses.LevenbergMarquardt(steps=12, starts=1)
     return defenses.AnalysisBySynthesis(_decoders(), search=search, samples=2_000)
 
 

@@ -13,12 +13,28 @@ from torch.nn import functional
 
 from armsrace import zoo
 from armsrace.datasets import Dataset, embedded
+from perturbation import Perturbation
 
 HELD_BACK = 500
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Workers share the cores; more threads than cores wait for one another.
     torch.set_num_threads(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--perturb", type=int, metavar="SEED",
+        help="round convolutions and sums as another machine might: no test may depend on that",
+    )  # fmt: skip
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    seed = config.getoption("--perturb")
+    if seed is not None:
+        perturbation = Perturbation(seed)
+        perturbation.__enter__()
+        config.add_cleanup(lambda: perturbation.__exit__(None, None, None))
 
 
 @pytest.fixture(autouse=True)

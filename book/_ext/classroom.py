@@ -32,4 +32,5 @@ def offer(app: Sphinx, error: Exception | None) -> None:
     """Copy the files to where the strips link to."""
     for folder, (built, _) in _folders(app).items():
         if error is None and built.is_dir():
-            shutil.copytree(built, Path(app.outdir) / folder, dirs_exist_ok=True)
+            shutil.rmtree(Path(app.outdir) / folder, ignore_errors=True)
+            shutil.copytree(built, Path(app.outdir) / folder)

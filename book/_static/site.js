@@ -13,3 +13,11 @@ document.addEventListener("click", (event) => {
   const query = new URLSearchParams({ repo: repository, branch, urlpath: `lab/tree/${folder}/${file}` });
   window.location.href = `${hub.replace(/\/+$/, "")}/hub/user-redirect/git-pull?${query}`;
 });
+
+// A slider's hidden pictures are fetched when a reader comes to it, before they are asked for.
+for (const kind of ["pointerover", "focusin"]) {
+  document.addEventListener(kind, ({ target }) => {
+    const frames = target.closest(".ar-slider")?.querySelectorAll("img") ?? [];
+    for (const frame of frames) frame.loading = "eager";
+  });
+}

@@ -82,20 +82,21 @@ def data(
 def build(
     chapter: Annotated[int | None, typer.Option(help="Execute this chapter only.")] = None,
     profile: Annotated[str, typer.Option(help="reader, paper or smoke.")] = "reader",
-    offline: Annotated[bool, typer.Option(help="Insist on a site that needs no network.")] = False,
     force: Annotated[bool, typer.Option(help="Execute what has not changed too.")] = False,
 ) -> None:
     """Execute the chapters that changed and build the site."""
-    from armsrace.publishing.layout import ChapterError
+    from armsrace.publishing.layout import FailedNotebooksError
     from armsrace.publishing.pages import BookError
     from armsrace.publishing.site import build as build_site
 
     try:
-        build_site(chapter, profile, offline, force=force, console=console)
-    except ChapterError as error:
-        console.print("nothing was built: see what failed above", style="red")
-        raise typer.Exit(1) from error
-    except (BookError, FileNotFoundError) as error:
+        build_site(chapter, profile, force=force, console=console)
+    except FailedNotebooksError as failure:
+        console.print("built, but these failed and show no results:", style="red")
+        for error in failure.errors.values():
+            console.print(f"  {error}", style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(1) from failure
+    except (BookError, FileNotFoundError, ValueError) as error:
         console.print(str(error), style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 import platformdirs
+import torch
 
 import armsrace
 
@@ -44,6 +45,14 @@ def code_version() -> str:
         if asked.returncode == 0:
             return asked.stdout.strip()
     return f"armsrace {armsrace.__version__}"
+
+
+def device_name(device: str) -> str:
+    """What a measurement says that it was made on: a GPU's model, else the kind of device."""
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return torch.cuda.get_device_name(device)
+    return kind.upper()
 
 
 def checkpoint_folders() -> list[Path]:

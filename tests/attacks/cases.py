@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -14,7 +15,10 @@ from .specs import AttackSpec
 
 @dataclass(frozen=True)
 class Case:
-    """One attack to run: a network, images, labels, targets or None, part of a budget, a seed."""
+    """One attack to run: a network, images, labels, targets or None, part of a budget, a seed.
+
+    A case remembers what each attack gave, so that several properties can be read off one run.
+    """
 
     model: nn.Module
     images: Tensor
@@ -22,9 +26,16 @@ class Case:
     targets: Tensor | None = None
     scale: float = 1.0
     seed: int = 0
+    known: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def run(self, spec: AttackSpec) -> AttackResult:
-        """The attack on the case."""
+        """The attack on the case, run once."""
+        if spec.name not in self.known:
+            self.known[spec.name] = self.again(spec)
+        return self.known[spec.name]
+
+    def again(self, spec: AttackSpec) -> AttackResult:
+        """The attack on the case, run anew."""
         return spec.run(
             self.model, self.images, self.labels, scale=self.scale, seed=self.seed,
             targets=self.targets,
@@ -36,8 +47,11 @@ class Case:
         return replace(self, images=self.images[order], labels=self.labels[order], targets=targets)
 
     def double(self) -> Case:
-        """The same in float64."""
-        return replace(self, model=copy.deepcopy(self.model).double(), images=self.images.double())
+        """The same in float64, one and the same case each time."""
+        if "in float64" not in self.known:
+            model = copy.deepcopy(self.model).double()
+            self.known["in float64"] = replace(self, model=model, images=self.images.double())
+        return self.known["in float64"]
 
 
 class Counting(nn.Module):

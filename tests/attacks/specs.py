@@ -139,7 +139,7 @@ SPECS = (
     ),
     AttackSpec(
         "carlini-wagner-l0", attacks.carlini_wagner_l0,
-        {"steps": 10, "step_size": 0.3, "initial_constant": 10.0, "largest_constant": 100.0,
+        {"steps": 10, "step_size": 0.3, "initial_constant": 50.0, "largest_constant": 100.0,
          "drop": 0.5}, norm="l0", budget=None,
     ),
 )  # fmt: skip

@@ -131,3 +131,17 @@ def test_a_start_that_fools_nobody_is_refused(trained: nn.Module, some: Digits) 
         good = (trained(start).argmax(dim=1) != some[1]).sum()
     with pytest.raises(ValueError, match=f"start must be adversarial, got {10 - good} of 10 that"):
         attacks.boundary(trained, *some, start=start)
+
+
+def test_a_watched_walk_passes_where_shorter_ones_end(trained: nn.Module, some: Digits) -> None:
+    seen: dict[int, tuple[Tensor, Tensor]] = {}
+    last = attacks.boundary(
+        trained, *some, steps=40,
+        watch=lambda step, images, queries: seen.update({step: (images, queries)}),
+    )  # fmt: skip
+    assert list(seen) == list(range(1, 41))
+    for steps in (1, 15, 40):
+        shorter = attacks.boundary(trained, *some, steps=steps)
+        torch.testing.assert_close(seen[steps][0], shorter.images)
+        assert torch.equal(seen[steps][1] + 1, shorter.queries), "but for the judging pass"
+    assert torch.equal(seen[40][0], last.images)

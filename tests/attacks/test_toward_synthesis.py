@@ -73,6 +73,18 @@ def test_distal_images_are_sure_of_their_target() -> None:
     assert torch.equal(done.images, found.images) and (done.gradients == 0).all()
 
 
+def test_distal_asks_the_model_once_a_step() -> None:
+    asked = []
+
+    def counted(images: Tensor) -> Tensor:
+        asked.append(len(images))
+        return model(images)
+
+    starts, targets = torch.full((2, 1, 1, 2), 0.5).double(), torch.tensor([0, 1])
+    found = distal(counted, starts, targets, confidence=0.999, steps=4, step_size=1e-6)
+    assert asked == [2] * 5 and (found.gradients == 4).all()
+
+
 def test_distal_images_of_likelihoods_need_the_likelihood() -> None:
     """Where a class must be likely, and not only likelier than others, its own logit is climbed."""
 

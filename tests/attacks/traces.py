@@ -12,26 +12,29 @@ from torch import Tensor, nn
 from .cases import Case
 from .specs import AttackSpec
 
+CONTEXTS = (torch.enable_grad, torch.no_grad, torch.inference_mode)
+
 
 def leaves_no_trace(spec: AttackSpec, case: Case) -> None:
-    """Images, labels, the model in whole, generators and modes are as before, also in no_grad."""
-    contexts = (torch.enable_grad, torch.no_grad, torch.inference_mode)
-    for context in contexts:
-        case = replace(case, model=_marked(case.model, case.seed))
-        images, labels = case.images.clone(), case.labels.clone()
-        posed = replace(case, images=images.requires_grad_(), labels=labels)
-        before = _trace(posed.model)
-        with context():
-            result = posed.run(spec)
-            _check_context(context())
-        after = _trace(posed.model)
-        assert before.keys() == after.keys(), "the model has other parts"
-        for name, value in before.items():
-            assert torch.equal(value, after[name]), f"{name} changed"
-        assert torch.equal(images, case.images) and torch.equal(labels, case.labels), "input edited"
-        assert images.requires_grad and images.grad is None, "input's gradient touched"
-        assert not result.images.requires_grad, "the result hangs on a graph"
-        assert result.images.data_ptr() != images.data_ptr(), "the result is the input"
+    """Images, labels, the model in whole, generators and modes are as before.
+
+    The case's seed says in which of the contexts: with gradients, without, in inference mode.
+    """
+    context = CONTEXTS[case.seed % len(CONTEXTS)]
+    images, labels = case.images.clone().requires_grad_(), case.labels.clone()
+    posed = replace(case, model=_marked(case.model, case.seed), images=images, labels=labels)
+    before = _trace(posed.model)
+    with context():
+        result = posed.run(spec)
+        _check_context(context())
+    after = _trace(posed.model)
+    assert before.keys() == after.keys(), "the model has other parts"
+    for name, value in before.items():
+        assert torch.equal(value, after[name]), f"{name} changed"
+    assert torch.equal(images, case.images) and torch.equal(labels, case.labels), "input edited"
+    assert images.requires_grad and images.grad is None, "input's gradient touched"
+    assert not result.images.requires_grad, "the result hangs on a graph"
+    assert result.images.data_ptr() != images.data_ptr(), "the result is the input"
 
 
 def _marked(model: nn.Module, seed: int) -> nn.Module:

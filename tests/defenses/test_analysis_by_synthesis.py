@@ -7,6 +7,7 @@ import re
 import pytest
 import torch
 from linear_classes import CLASSES, LATENTS, PIXELS, CurvedClasses, LinearClasses, some_images
+from torch import Tensor
 
 from armsrace.defenses.analysis_by_synthesis import SCALE, AnalysisBySynthesis, tempered
 from armsrace.defenses.class_search import AdamSearch, slope_left, within
@@ -84,6 +85,42 @@ def test_an_image_is_explained_by_itself_and_always_alike(exact) -> None:
         torch.testing.assert_close(together, alone, rtol=1e-9, atol=1e-9)
 
 
+class CountingClasses(CurvedClasses):
+    """Curved classes that keep how many images each call to draw was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: list[int] = []
+
+    def draw(self, latents: Tensor) -> Tensor:
+        self.counts.append(len(latents))
+        return super().draw(latents)
+
+
+def test_pairs_that_are_finished_are_not_drawn_and_do_not_change_what_others_find() -> None:
+    generators = CountingClasses()
+    search = LevenbergMarquardt(steps=200, starts=1)
+    model = AnalysisBySynthesis(generators, search=search, samples=30)
+    images = some_images(7)
+    generators.counts.clear()
+    together = model.found(images)
+    drawn = list(generators.counts)
+    assert drawn[0] == 7 and drawn == sorted(drawn, reverse=True)
+    assert drawn[-1] < 7 and sum(drawn) < 7 * 60
+    left = slope_left(generators, images.flatten(1), together.latents)
+    assert (left < 1e-5).all()
+    for row, image in enumerate(images):
+        torch.testing.assert_close(together.values[row], model.found(image[None]).values[0])
+
+
+def test_models_of_the_same_generators_share_their_samples(exact) -> None:
+    other = AnalysisBySynthesis(
+        exact.generators, search=LevenbergMarquardt(steps=40, starts=2), samples=exact.samples
+    )
+    assert other.samples is exact.samples
+    torch.testing.assert_close(other(some_images(3)), exact(some_images(3)))
+
+
 def test_no_trace_in_torchs_random_numbers() -> None:
     before = torch.get_rng_state()
     AnalysisBySynthesis(LinearClasses(), samples=10)(some_images(1))
@@ -135,6 +172,8 @@ def test_samples_are_the_likely_ones_and_the_best_of_each_part_is_found(exact) -
 def test_bad_options_are_named(options, rule: str) -> None:
     with pytest.raises(ValueError, match=re.escape(rule)):
         AnalysisBySynthesis(LinearClasses(), **options)
+    with pytest.raises(TypeError, match=re.escape("samples must be an integer, got 2.5")):
+        AnalysisBySynthesis(LinearClasses(), samples=2.5)
 
 
 def test_bad_images_and_searches_are_named(exact) -> None:

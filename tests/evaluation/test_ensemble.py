@@ -56,7 +56,8 @@ def test_it_is_at_least_as_strong_as_its_first_attack(trained: nn.Module, digits
     turns = evaluation.autoattack(epsilon=0.06, steps=8, targets=3, queries=60, seed=4)
     found = evaluation.worst_case(trained, images, labels, turns)
     alone = turns["APGD, cross-entropy"](trained, images, labels)
-    assert 0 < (~found.result.success).sum() < (~alone.success).sum() < 40
+    # That the others add to the first is certain where its gradient is gone: the last test here.
+    assert found.result.success[alone.success].all() and 0 < alone.success.sum() < 40
     assert list(found.accuracies.values()) == sorted(found.accuracies.values(), reverse=True)
     assert distances(found.result.images - images, "linf").max() <= 0.06 + 1e-6
     with torch.no_grad():
@@ -88,4 +89,5 @@ def test_a_gradient_gone_for_the_cross_entropy_is_there_for_the_ratio(
     found = evaluation.worst_case(loud, images, labels, turns)
     plain = partial(attacks.pgd, epsilon=0.2, steps=10, random_start=False)
     assert plain(loud, images, labels).success.double().mean() < 0.5
+    assert found.accuracies["APGD, cross-entropy"] > 0.5
     assert found.accuracies["APGD, targeted DLR"] < 0.1

@@ -2,6 +2,7 @@
 PNGs are small and exact."""
 
 import io
+import math
 import re
 from itertools import combinations
 
@@ -138,3 +139,12 @@ def test_small_png_keeps_the_picture() -> None:
     back = np.asarray(Image.open(io.BytesIO(small)).convert("L"), dtype=int)
     assert len(small) < len(drawn.getvalue()) / 10
     assert np.abs(back - ramp).max() <= 2
+
+
+def test_an_empty_plot_is_refused() -> None:
+    with pytest.raises(ValueError, match="a plot must show something"):
+        figures.lines({"none": ([0, 1], [math.nan, math.inf])}, x_label="x", y_label="y").png()
+    with pytest.raises(ValueError, match="a plot must show something"):
+        figures.lines({}, x_label="x", y_label="y").png()
+    some = figures.lines({"one point": ([0, 1], [math.nan, 0.0])}, x_label="x", y_label="y")
+    assert some.png().startswith(b"\x89PNG")

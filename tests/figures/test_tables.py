@@ -44,7 +44,9 @@ def test_table_prints_numbers_and_escapes_text() -> None:
 def test_table_prints_fractions_as_asked() -> None:
     rows = [{"n": 3, "accuracy": 0.1234, "error": torch.tensor(0.8766), "k": torch.tensor(2)}]
     markup = table(rows, caption="C", numbers=".1%").html
-    assert "<td>∞</td>" in table([{"median": torch.tensor(torch.inf)}], caption="C").html
+    for endless in (torch.tensor(torch.inf), "inf", f"{torch.inf:.1%}"):
+        assert "<td>∞</td>" in table([{"median": endless}], caption="C").html
+    assert "<td>information</td>" in table([{"median": "information"}], caption="C").html
     assert "<td>3</td><td>12.3%</td><td>87.7%</td><td>2</td>" in markup
 
 

@@ -9,9 +9,10 @@ from rich.console import Console
 from small_book import COUNTING, chapter
 
 from armsrace import datasets
-from armsrace.publishing import notebooks, workers
+from armsrace.publishing import forking, notebooks, workers
 from armsrace.publishing.engine import execute
 from armsrace.publishing.layout import ChapterError, Layout, Notebook
+from armsrace.publishing.repository import VARIABLE
 
 
 def in_this_process(
@@ -29,6 +30,7 @@ def in_this_process(
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A book of one chapter that notes in runs.txt each time that it is executed."""
+    monkeypatch.delenv(VARIABLE, raising=False)
     monkeypatch.setattr(datasets, "describe", lambda name: f"{name} of the tests")
     monkeypatch.setattr(notebooks, "outcomes", in_this_process)
     for folder in ("chapters", "book", "src/armsrace/publishing", "data/checkpoints"):
@@ -48,5 +50,12 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def processes(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the project's notebooks run as they do in a build, a process each."""
+    """Let the project's notebooks run as they do in a build, each in processes of its own."""
+    monkeypatch.setattr(notebooks, "outcomes", workers.outcomes)
+    monkeypatch.setattr(forking, "AVAILABLE", False)
+
+
+@pytest.fixture
+def forks(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let them run as they do in a build on Linux, in copies of one process."""
     monkeypatch.setattr(notebooks, "outcomes", workers.outcomes)

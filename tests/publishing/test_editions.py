@@ -14,6 +14,7 @@ from pybtex.database import parse_file
 from armsrace.publishing.editions import FOLDING, instructor, is_solution, student
 from armsrace.publishing.launch import launchable
 from armsrace.publishing.layout import Notebook, notebooks
+from armsrace.publishing.repository import Repository
 from armsrace.resources import CLONE
 
 REFERENCES = parse_file(str(CLONE / "book" / "references.bib"))
@@ -26,7 +27,7 @@ CHECK = re.compile(r"^exercises\.check_\w+\((\w+)\)", re.MULTILINE)
 def whole(request: pytest.FixtureRequest) -> NotebookNode:
     """The launch notebook of a chapter."""
     page: Notebook = request.param
-    return launchable(page, REFERENCES, "https://example.org/a/b")
+    return launchable(page, REFERENCES, Repository("https://example.org/a/b"))
 
 
 def code(notebook: NotebookNode) -> list[NotebookNode]:

@@ -34,7 +34,12 @@ def test_dead_kernel_is_named(project: Path) -> None:
         execute(project)
 
 
-def test_killed_build_leaves_nothing_half_written(project: Path) -> None:
+@pytest.mark.parametrize("forked", [False, True])
+def test_killed_build_leaves_nothing_half_written(project: Path, forked: bool) -> None:
+    if forked:  # One notebook alone is executed by processes of its own.
+        toc = project / "_toc.yml"
+        toc.write_text(toc.read_text() + "  - file: chapters/02_two\n")
+        (project / "chapters/02_two.md").write_text(chapter("import time\ntime.sleep(60)"))
     waiting = (
         "import os, time\nfrom pathlib import Path\n"
         'Path("../part").write_text(str(os.getpid()))\nPath("../part").rename("../started")\n'
@@ -56,19 +61,23 @@ def test_killed_build_leaves_nothing_half_written(project: Path) -> None:
     assert not is_running(int((project / "started").read_text()))
     assert list((project / "_build").rglob("*.ipynb")) == []
     assert list((project / "_build").rglob("*.json")) == []
-    (project / "chapters/01_one.md").write_text(chapter(COUNTING))
+    for path in (project / "chapters").iterdir():
+        path.write_text(chapter(COUNTING))
     execute(project)
-    assert runs(project) == ["reader"]
+    assert runs(project) == ["reader"] * (1 + forked)
 
 
 def test_failing_build_exits_with_an_error(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (project / "chapters/01_one.md").write_text(chapter("1 / 0"))
     build = site.build
     monkeypatch.setattr(site, "build", lambda *a, **k: build(*a, **k, root=project))
+    for step in ("launch.write_all", "slides.write_all", "playground.export", "render"):
+        monkeypatch.setattr(f"armsrace.publishing.site.{step}", lambda *_: True)
     result = CliRunner().invoke(cli.app, ["build"])
     assert result.exit_code == 1
-    assert "chapters/01_one.md" in result.output
-    assert "ZeroDivisionError" in result.output
+    said = result.output.splitlines()
+    assert said[-2] == "built, but these failed and show no results:"
+    assert said[-1].startswith("  chapters/01_one.md:") and "ZeroDivisionError" in said[-1]
 
 
 def test_failing_cell_is_named_and_the_other_chapters_go_on(project: Path, processes: None) -> None:

@@ -9,6 +9,7 @@ from small_book import chapter
 
 from armsrace.publishing.launch import plain, write_all
 from armsrace.publishing.layout import Layout, notebooks
+from armsrace.publishing.repository import VARIABLE
 from armsrace.resources import CLONE
 
 REFERENCES = parse_file(str(CLONE / "book" / "references.bib"))
@@ -37,10 +38,12 @@ def test_myst_becomes_plain_markdown(myst: str, markdown: str) -> None:
     assert plain(myst, REFERENCES) == markdown
 
 
-def test_launch_notebook_installs_the_package_and_has_no_outputs(project: Path) -> None:
+def test_launch_notebook_installs_the_package_and_has_no_outputs(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (project / "chapters/01_one.md").write_text(chapter("1 + 1", prose="By {cite:t}`madry2018`."))
     (project / "book/references.bib").write_text((CLONE / "book/references.bib").read_text())
-    (project / "_config.yml").write_text("repository: {url: https://example.org/a/b}\n")
+    monkeypatch.setenv(VARIABLE, "git@example.org:a/b.git")
     layout = Layout("reader", project)
     write_all(notebooks(project), layout)
     notebook = nbformat.read(layout.launch / "01_one.ipynb", 4)
@@ -48,6 +51,18 @@ def test_launch_notebook_installs_the_package_and_has_no_outputs(project: Path) 
     assert "By Madry et al. (2018)." in notebook.cells[0].source
     assert "git+https://example.org/a/b" in notebook.cells[1].source
     assert all(not cell.get("outputs") for cell in notebook.cells)
+
+
+def test_without_a_repository_the_notebook_says_what_to_do(project: Path) -> None:
+    (project / "book/references.bib").write_text("")
+    layout = Layout("reader", project)
+    write_all(notebooks(project), layout)
+    for folder in (layout.launch, layout.launch / "student"):
+        setup = nbformat.read(folder / "01_one.ipynb", 4).cells[1].source
+        assert "git+" not in setup and "http" not in setup
+        exec(setup, {})  # the package is here
+        with pytest.raises(ImportError, match="run `pip install .` in a clone"):
+            exec(setup.replace('"armsrace")', '"armsrace_of_nobody")'), {})
 
 
 def test_every_chapter_of_this_repository_becomes_a_launch_notebook(tmp_path: Path) -> None:

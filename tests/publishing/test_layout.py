@@ -5,7 +5,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
 
+from armsrace.publishing import keys
 from armsrace.publishing.keys import library_key
 from armsrace.publishing.layout import Layout, notebooks
 from armsrace.resources import CLONE
@@ -78,4 +80,16 @@ def test_paper_profile_does_not_make_itself_stale(project: Path) -> None:
 def test_other_data_make_outputs_stale(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = library_key(project, "reader")
     monkeypatch.setattr("armsrace.datasets.describe", lambda name: f"other {name}")
+    assert library_key(project, "reader") != before
+
+
+@pytest.mark.parametrize("variable", ["ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA"])
+def test_other_instructions_make_outputs_stale(
+    project: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    before = library_key(project, "reader")
+    if variable == "ATEN_CPU_CAPABILITY":
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "another")
+    else:
+        monkeypatch.setattr(keys, "reduced_precision", lambda: "another")
     assert library_key(project, "reader") != before

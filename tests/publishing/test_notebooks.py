@@ -100,7 +100,7 @@ def test_the_longest_start_first_and_those_of_unknown_length_before_them(project
         code = f'with open("../order.txt", "a") as order: order.write("{name} ")'
         (project / f"chapters/{name}.md").write_text(chapter(code))
     for seconds in (5.0, 9.0):
-        record = Record("", seconds, "", "", "", "reader")
+        record = Record("", seconds, "", "", "", "reader", "", ())
         path = project / "_build/records/reader" / f"{names[int(seconds > 5)]}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(asdict(record)))

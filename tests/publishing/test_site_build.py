@@ -1,25 +1,35 @@
 from __future__ import annotations
 
+import gzip
+import re
 import shutil
 import threading
 import time
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 from small_book import COUNTING, HEADER, cell, chapter, runs
 
-from armsrace.publishing import site, vendor
+from armsrace import ledger
+from armsrace.ledger.measurements import MIME
+from armsrace.publishing import site
+from armsrace.publishing.layout import FailedNotebooksError
+from armsrace.publishing.notebooks import processor_name
 from armsrace.publishing.pages import BookError
+from armsrace.publishing.repository import public_address
 from armsrace.publishing.site import build, serve
 from armsrace.resources import CLONE
 
+NAMED = {"colab.research.google.com", "mybinder.org"}
+
 
 @pytest.fixture
-def book(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def book(project: Path) -> Path:
     """The small book under this repository's configuration, without the pages of the library."""
-    monkeypatch.setattr(vendor, "mathjax", lambda folder: False)
     shutil.copytree(CLONE / "book", project / "book", dirs_exist_ok=True)
     (project / "book/intro.md").write_text("# An introduction\n\nTo [run](how_to_run.md).\n")
     (project / "book/ledger.md").write_text("# The ledger\n")
@@ -40,6 +50,11 @@ def test_site_shows_outputs_and_is_rebuilt_only_where_something_changed(book: Pa
         assert f'href="../notebooks/{edition}/01_one.ipynb"' in page.read_text()
         assert (page.parents[1] / f"notebooks/{edition}/01_one.ipynb").is_file()
     assert "Slides" not in page.read_text(), "none of its cells is tagged"
+    assert NAMED.isdisjoint(re.findall(r"[\w.]+", page.read_text().lower()))
+    told = (page.parents[1] / "book/how_to_run.html").read_text()
+    assert f"seconds of work in all, on {processor_name()} (CPU, " in told
+    assert re.search(r'<a [^>]*href="../chapters/01_one.html">.*A title</', told)
+    assert "ARMSRACE_REPOSITORY=" in told and "git clone" not in told and "{{" not in told
     built = page.stat().st_mtime_ns
     began = time.monotonic()
     build(root=book)
@@ -57,11 +72,93 @@ def test_site_shows_outputs_and_is_rebuilt_only_where_something_changed(book: Pa
     assert page.stat().st_mtime_ns != built
 
 
+@pytest.mark.parametrize(
+    ("repository", "named", "theme"),
+    [
+        ("git@github.com:some/book.git", {"colab.research.google.com", "mybinder.org"}, True),
+        ("https://git.example.org/some/book", {"mybinder.org"}, False),
+    ],
+)
+def test_launch_buttons_lead_to_the_repository(
+    book: Path, monkeypatch: pytest.MonkeyPatch, repository: str, named: set[str], theme: bool
+) -> None:
+    monkeypatch.setenv("ARMSRACE_REPOSITORY", repository)
+    html = build(root=book)
+    page = (html / "chapters/01_one.html").read_text()
+    assert NAMED & {*re.findall(r"[\w.]+", page.lower())} == named
+    url = public_address(repository)
+    assert f'data-repository="{url}"' in page
+    assert (f"{url}/issues/new" in page) is theme
+    told = (html / "book/how_to_run.html").read_text()
+    assert f"git clone {url}" in re.sub("<[^>]+>", "", told)
+    assert ("Colab" in told) is ("colab.research.google.com" in named)
+    assert "ARMSRACE_REPOSITORY=" not in told and "{{" not in told
+
+
 def test_warning_fails_the_build_and_is_shown(book: Path) -> None:
     (book / "chapters/01_one.md").write_text(chapter(COUNTING, prose="See [x](missing.md)."))
     for _ in range(2):
         with pytest.raises(BookError, match=r"01_one.md.*missing.md"):
             build(root=book)
+
+
+def test_formula_that_cannot_be_read_fails_the_build_and_is_shown(book: Path) -> None:
+    (book / "chapters/01_one.md").write_text(chapter(COUNTING, prose=r"The $\nosuch x$."))
+    with pytest.raises(BookError, match=r"01_one.md.*nosuch"):
+        build(root=book)
+
+
+PICTURES = """
+import base64, io
+import numpy as np
+from IPython.display import HTML, Image, display
+from PIL import Image as Picture
+
+def png(seed, height):
+    noise = np.random.default_rng(seed).integers(0, 255, (height, 120, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Picture.fromarray(noise).save(file, format="PNG")
+    return file.getvalue()
+
+def tag(seed, height, more=""):
+    data = base64.b64encode(png(seed, height)).decode()
+    return f'<img src="data:image/png;base64,{data}" alt="a > b"{more}>'
+
+display(Image(png(0, 80), width=60))
+HTML(tag(1, 80) + tag(2, 80, " hidden") + tag(3, 2))"""
+
+
+def attributes(tag: str) -> dict[str, str]:
+    return dict(re.findall(r'([a-z]+)="([^"]*)"', tag))
+
+
+def test_pages_are_light(book: Path) -> None:
+    """Formulas and pictures are ready-made, and a page loads only what it uses."""
+    prose = "A formula $x^2$.\n\n$$ y = 1 $$ (label)"
+    (book / "chapters/01_one.md").write_text(chapter(PICTURES, prose=prose))
+    for text in ("One text.", "Another text."):  # what is light already must survive a build
+        (book / "book/how_to_run.md").write_text(f"# How to run\n\n{text}\n")
+        html = build(root=book)
+        page = (html / "chapters/01_one.html").read_text()
+        assert page.count("<math") == 2 and '<span class="eqno">(1)' in page
+        tags = re.findall(r'<img (?:[^>"]|"[^"]*")*>', page)
+        images = [attributes(tag) for tag in tags if "logo" not in tag]
+        sizes = [(image["width"], image["height"]) for image in images]
+        assert sizes == [("60", "40"), ("120", "80"), ("120", "80"), ("120", "2")]
+        assert images[0]["fetchpriority"] == "high" and "loading" not in images[0]
+        assert [image["loading"] for image in images[1:]] == ["lazy"] * 3
+        assert all('width="' in tag and "loading" not in tag for tag in tags if "logo" in tag)
+        assert [image["alt"] for image in images[1:]] == ["a > b"] * 3
+        for seed, image in enumerate(images[:3]):
+            noise = np.random.default_rng(seed).integers(0, 255, (80, 120, 3), dtype=np.uint8)
+            with Image.open(html / "chapters" / image["src"]) as picture:
+                assert picture.format == "WEBP"
+                assert np.array_equal(np.asarray(picture.convert("RGB")), noise)
+        assert images[3]["src"].startswith("data:image/png;base64,")
+        assert page.count('rel="stylesheet"') == 1 and "searchindex.js" not in page
+        assert "searchindex.js" in (html / "search.html").read_text()
+        style = (html / "_static/book.css").read_text()
+        assert ".fa-magnifying-glass:before" in style and ".fa-guitar" not in style
 
 
 def test_one_chapter_is_built_beside_others_that_were_never_executed(book: Path) -> None:
@@ -74,6 +171,63 @@ def test_one_chapter_is_built_beside_others_that_were_never_executed(book: Path)
     assert "not executed in this build" in (html / "chapters/02_two.html").read_text()
 
 
+def test_failing_chapter_costs_its_own_page_and_no_other(
+    book: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("armsrace.ledger.measurements.CLONE", book)
+    claim = next(c for c in ledger.load_claims().values() if c.band and not (c.above or c.below))
+    row = {"id": claim.id, "value": sum(claim.band) / 2, "n": 10, "note": "", "data": "some"}
+    row |= {"device": "CPU", "date": "2026-01-01", "commit": "x"}
+    measuring = f"from IPython.display import display\ndisplay({{{MIME!r}: {row!r}}}, raw=True)"
+    failing = 'from pathlib import Path\nassert not Path("../broken").exists(), "no luck"'
+    works = chapter(failing, 'print("worked", "once")', measuring)
+    (book / "chapters/02_two.md").write_text(works)
+    toc = book / "_toc.yml"
+    both = "chapters/01_one\n- file: chapters/02_two"
+    toc.write_text(toc.read_text().replace("chapters/01_one", both))
+    html = build(root=book)
+    assert "worked once" in (html / "chapters/02_two.html").read_text()
+    assert not [line for line in ledger.check("reader") if line.startswith(f"{claim.id}:")]
+
+    # The code stays as it is, so that its old outputs would still fit it.
+    (book / "src/armsrace/attack.py").write_text("STEP = 3\n")
+    (book / "broken").touch()
+    for _ in range(2):  # It stays stale, and is tried again.
+        with pytest.raises(
+            FailedNotebooksError, match=r"^chapters/02_two.md:\d+, cell 3: AssertionError: no luck$"
+        ):
+            build(root=book)
+    assert runs(book) == ["reader"] * 2
+    assert "42" in (html / "chapters/01_one.html").read_text()
+    page = (html / "chapters/02_two.html").read_text()
+    assert "This page failed" in page and "cell 3: AssertionError: no luck" in page
+    assert "worked once" not in page and "executed on" not in page
+    assert not (html / "notebooks/02_two.ipynb").exists()
+    for name in ("intro", "ledger"):
+        told = (html / f"book/{name}.html").read_text()
+        assert "Pages that failed" in told and 'href="../chapters/02_two.html"' in told
+    (problem,) = [line for line in ledger.check("reader") if line.startswith(f"{claim.id}:")]
+    assert "got not measured (nothing" in problem
+
+    (book / "broken").unlink()
+    build(root=book)
+    assert "worked once" in (html / "chapters/02_two.html").read_text()
+    assert "ar-failed" not in (html / "chapters/02_two.html").read_text()
+    assert "ar-failed" not in (html / "book/intro.html").read_text()
+
+
+def test_failing_report_costs_its_own_page_and_no_other(book: Path) -> None:
+    (book / "book/ledger.md").write_text(HEADER + "# The ledger\n\n" + cell("1 / 0"))
+    with pytest.raises(
+        FailedNotebooksError, match=r"book/ledger.md:\d+, cell 2: ZeroDivisionError"
+    ):
+        build(root=book)
+    html = book / "_build/html"
+    assert "42" in (html / "chapters/01_one.html").read_text()
+    assert "This page failed" in (html / "book/ledger.html").read_text()
+    assert 'href="../book/ledger.html"' in (html / "book/intro.html").read_text()
+
+
 def test_a_report_between_chapters_waits_for_the_last(book: Path) -> None:
     (book / "chapters/02_two.md").write_text(chapter(COUNTING))
     counted = 'print(len(open("../runs.txt").read().split()), "chapters before")'
@@ -84,11 +238,9 @@ def test_a_report_between_chapters_waits_for_the_last(book: Path) -> None:
     assert "2 chapters before" in (build(root=book) / "book/ledger.html").read_text()
 
 
-def test_unknown_chapter_and_offline_without_npm_are_refused(book: Path) -> None:
+def test_unknown_chapter_is_refused(book: Path) -> None:
     with pytest.raises(BookError, match="chapter must be one of 1, got 7"):
         build(7, root=book)
-    with pytest.raises(BookError, match="--offline needs npm"):
-        build(offline=True, root=book)
 
 
 def test_served_site_is_what_was_built(
@@ -106,3 +258,7 @@ def test_served_site_is_what_was_built(
         time.sleep(0.05)
     with urllib.request.urlopen(opened[0]) as answer:
         assert answer.read() == b"the site"
+    request = urllib.request.Request(f"{opened[0]}/index.html", headers={"Accept-Encoding": "gzip"})
+    with urllib.request.urlopen(request) as answer:
+        assert answer.headers["Content-Encoding"] == "gzip"
+        assert gzip.decompress(answer.read()) == b"the site"

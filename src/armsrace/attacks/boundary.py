@@ -5,6 +5,8 @@ Brendel, Rauber and Bethge 2018, Algorithm 1 and §2.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -23,6 +25,7 @@ from armsrace.contracts import (
 
 HALVINGS = 10  # of the line from the image to the start: a thousandth of it is left
 CHECKED = 10  # every so many steps the sphere is tried without the step to the image
+Watch = Callable[[int, Tensor, Tensor], object]
 CONVERGED = 1e-7  # of the distance: a shorter step to the source is below float32's resolution
 
 
@@ -39,6 +42,7 @@ def boundary(
     targets: Tensor | None = None,
     bounds: Bounds = UNIT,
     generator: torch.Generator | None = None,
+    watch: Watch | None = None,
 ) -> AttackResult:
     """From an adversarial image towards the clean one, by random steps that stay adversarial (L2).
 
@@ -57,6 +61,9 @@ def boundary(
             as `start`.
         bounds: the box of valid pixels.
         generator: where noise and steps come from; a new one seeded 0 by default.
+        watch: called as watch(step, images, queries) after each step, with where the walks stand
+            (N, C, H, W) and the queries (N,) so far, until all have converged: what it sees is
+            what runs of fewer steps would have given, for the price of one.
 
     A step moves at right angles to the source, back onto the sphere around it, then towards it. It
     costs one query; every tenth one more, for the sphere alone. Both sizes grow with each success
@@ -80,12 +87,12 @@ def boundary(
         if start is not None:
             check_start(start, images, bounds)
         sizes, draws = (spherical_step, source_step), default_generator(generator)
-        return _attack(problem, steps, sizes, tries, start, draws)
+        return _attack(problem, steps, sizes, tries, start, draws, watch)
 
 
 def _attack(
     problem: Problem, steps: int, sizes: tuple[float, float], tries: int, start: Tensor | None,
-    generator: torch.Generator,
+    generator: torch.Generator, watch: Watch | None,
 ) -> AttackResult:  # fmt: skip
     found, asked = problem.images.clone(), torch.ones_like(problem.labels)
     left = (~problem.fooled(problem.logits(found))).nonzero()[:, 0]
@@ -100,14 +107,22 @@ def _attack(
     if len(left) > 0:
         part = problem.subset(left)
         begun = halved(part, begun, HALVINGS)
-        found[left], walked = _walk(part, begun, keys, steps, sizes, generator)
-        asked[left] += HALVINGS + walked
+        asked[left] += HALVINGS
+
+        def seen(step: int, images: Tensor, walked: Tensor) -> None:
+            if watch is not None:
+                stands, so_far = found.clone(), asked.clone()
+                stands[left], so_far[left] = images, so_far[left] + walked
+                watch(step, stands, so_far)
+
+        found[left], walked = _walk(part, begun, keys, steps, sizes, generator, seen)
+        asked[left] += walked
     return problem.finish_nearest(found, asked, torch.zeros_like(asked))
 
 
 def _walk(
     problem: Problem, start: Tensor, keys: Keys, steps: int, sizes: tuple[float, float],
-    generator: torch.Generator,
+    generator: torch.Generator, seen: Watch,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     found, asked = start.clone(), torch.zeros_like(problem.labels)
     left = torch.arange(len(found), device=found.device)
@@ -117,11 +132,11 @@ def _walk(
         checked = step % CHECKED == 0
         walk = walk.step(generator, checked)
         asked[left] += 1 + checked
+        found[left] = walk.current
+        seen(step, found, asked)
         done = walk.towards < CONVERGED
         if done.any():
-            found[left[done]] = walk.current[done]
             walk, left = walk.subset(~done), left[~done]
             if len(left) == 0:
                 break
-    found[left] = walk.current
     return found, asked

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from armsrace.attacks.margins import Loss, cross_entropy
-from armsrace.attacks.problem import posed
+from armsrace.attacks.problem import Problem, gradient_of, posed
 from armsrace.contracts import UNIT, Bounds, Model, check_at_least, check_count
 
 
@@ -21,7 +21,7 @@ class Distal:
     """Where the climb from each start ended.
 
     images: (N, C, H, W). confidences: (N,), in the target. reached: (N,) bool, the wanted
-    confidence. gradients: (N,) int64, steps taken, each with two forward passes.
+    confidence. gradients: (N,) int64, steps taken.
     """
 
     images: Tensor
@@ -74,11 +74,11 @@ def distal(
         speed = torch.zeros_like(images)
         left = torch.arange(len(images), device=images.device)
         for _ in range(steps):
-            part = problem.subset(left)
-            left = left[_of(sure(part.logits(images[left])), part.targets) < confidence]
+            climb, confident = _climbed(problem.subset(left), images[left], loss, sure)
+            unsure = confident < confidence
+            left, climb = left[unsure], climb[unsure]
             if len(left) == 0:
                 break
-            climb, _ = problem.subset(left).ascent(images[left], loss)
             spent[left] += 1
             speed[left] = momentum * speed[left] + climb
             images[left] = bounds.clip(images[left] + step_size * speed[left])
@@ -89,6 +89,17 @@ def distal(
 def unlikelihood(logits: Tensor, classes: Tensor) -> Tensor:
     """Minus the class's own logit (N,), for models whose logits are log-likelihoods."""
     return -logits.gather(1, classes[:, None]).squeeze(1)
+
+
+def _climbed(
+    problem: Problem, images: Tensor, loss: Loss, sure: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """The direction up (N, C, H, W), and the confidence in the target (N,), in one pass."""
+    variable = images.detach().requires_grad_()
+    with torch.enable_grad():
+        logits = problem.logits(variable)
+        climb = gradient_of(problem.adversarial_loss(logits, loss).sum(), variable)
+    return climb, _of(sure(logits.detach()), problem.targets)
 
 
 def _softmax(logits: Tensor) -> Tensor:

@@ -93,8 +93,8 @@ def train_substitute(
     draws = default_generator(generator)
     seed = int(torch.randint(2**62, (), generator=draws, device=draws.device))
     unlabelled = torch.zeros(len(seeds), dtype=torch.int64, device=seeds.device)
-    devices = [seeds.device] if seeds.is_cuda else []
-    with posed(oracle, seeds, unlabelled, None, bounds) as task, torch.random.fork_rng(devices):
+    # Of every device, since manual_seed seeds them all.
+    with posed(oracle, seeds, unlabelled, None, bounds) as task, torch.random.fork_rng():
         torch.manual_seed(seed)
         model = build().to(seeds)
         optimizer = torch.optim.Adam(model.parameters(), learning_rate)

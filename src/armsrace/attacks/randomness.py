@@ -3,7 +3,8 @@
 Each call draws one seed from the generator; the numbers of an image then follow from that seed and
 the image's own pixels by a counter-based hash (splitmix64, Steele et al. 2014). So a result does
 not depend on which images share the batch, nor on how a data set is cut into batches, nor on the
-device. Equal images get equal numbers within a call, and new ones in the next.
+device: a generator of any device draws where it is, and what it drew is moved. Equal images get
+equal numbers within a call, and new ones in the next.
 """
 
 from __future__ import annotations

@@ -28,12 +28,15 @@ def room_responses(
     metres and w walls arrives after d / 343 s with amplitude βʷ / d (Allen and Berkley 1979),
     shared between the two nearest samples. The direct wave comes first, at sample 0, and each
     response has the energy 1, so that rooms change a sound's timbre and echo but hardly its
-    loudness. Raises ValueError or TypeError naming the argument and the rule it breaks.
+    loudness. They are on the generator's device. Raises ValueError or TypeError naming the
+    argument and the rule it breaks.
     """
     check_count("count", count)
     check_count("rate", rate)
     check_count("length", length, 2)
-    draws = torch.rand(count, 10, generator=generator, dtype=torch.float64)
+    draws = torch.rand(
+        count, 10, generator=generator, dtype=torch.float64, device=generator.device
+    )
     smallest, largest = draws.new_tensor([[3, 3, 2.4], [8, 6, 3.5]])
     size = smallest + (largest - smallest) * draws[:, :3]
     speaker, ear = (0.5 + (size - 1) * part for part in draws[:, 3:9].split(3, dim=1))
@@ -76,14 +79,22 @@ def reverberated(waves: Tensor, responses: Tensor) -> Tensor:
 
 
 class InRooms(nn.Module):
-    """A model that hears each sound through a room drawn anew for it at each call."""
+    """A model that hears each sound through a room drawn anew for it at each call.
+
+    responses: (R, L), as from `room_responses`; a buffer, which moves with the module.
+    """
+
+    responses: Tensor
 
     def __init__(self, model: Model, responses: Tensor, generator: Generator | None = None) -> None:
         super().__init__()
-        self.model, self.responses = model, responses
-        self.generator = default_generator(generator)
+        self.model, self.generator = model, default_generator(generator)
+        self.register_buffer("responses", responses, persistent=False)
 
     def forward(self, waves: Tensor) -> Tensor:
         """Sounds (N, 1, 1, T) to logits (N, K)."""
-        rooms = torch.randint(len(self.responses), (len(waves),), generator=self.generator)
-        return self.model(reverberated(waves, self.responses[rooms]))
+        rooms = torch.randint(
+            len(self.responses), (len(waves),), generator=self.generator,
+            device=self.generator.device,
+        )  # fmt: skip
+        return self.model(reverberated(waves, self.responses[rooms.to(self.responses.device)]))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -83,8 +84,14 @@ def l2_square(
 
 def double_bump(side: int, like: Tensor) -> Tensor:
     """Two bumps of opposite sign, one above the other (side, side), of length one in L2 (§4.3)."""
-    halves = (_bump(side // 2, side, like), -_bump(side - side // 2, side, like))
-    both = torch.cat(halves)
+    return _double_bump(side, like.dtype, like.device)
+
+
+@lru_cache(maxsize=128)
+def _double_bump(side: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    # Kept, since a search asks for the same few sides at every step.
+    like = torch.empty(0, dtype=dtype, device=device)
+    both = torch.cat([_bump(side // 2, side, like), -_bump(side - side // 2, side, like)])
     return both / both.norm()
 
 

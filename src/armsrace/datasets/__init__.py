@@ -13,10 +13,11 @@ from armsrace.datasets.loading import (
     mnist,
     training,
 )
-from armsrace.datasets.sources import DatasetCorrupt, DatasetNotFound
+from armsrace.datasets.sources import CIFAR10_CLASSES, DatasetCorrupt, DatasetNotFound
 from armsrace.datasets.status import FileStatus, download, status
 
 __all__ = [
+    "CIFAR10_CLASSES",
     "HELD_OUT",
     "Dataset",
     "DatasetCorrupt",

@@ -13,6 +13,7 @@ from armsrace.contracts import check_labels
 from armsrace.datasets.sources import TITLES
 
 Source = Literal["official", "embedded", "JPEG copies", "unverified"]
+EMBEDDED = {"mnist": "training digits", "cifar10": "test images"}
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Dataset:
         kind = {"train": "training", "test": "test", "held-out": "held-out training"}[self.split]
         what = {
             "official": f"official {kind} images",
-            "embedded": f"embedded training digits (no full {TITLES[self.name]} found)",
+            "embedded": f"embedded {EMBEDDED[self.name]} (no full {TITLES[self.name]} found)",
             "JPEG copies": f"{kind} images (JPEG copies)",
             "unverified": f"{kind} images (unverified: no known checksum)",
         }[self.source]

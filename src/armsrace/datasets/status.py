@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -46,7 +47,7 @@ def status() -> list[FileStatus]:
             wanted = FILES[name][split]
             folder = own_folder(name, wanted) or cache_folder(name)
             rows += [_status(name, file, find_file(folder, file)) for file in wanted]
-    return [*rows, _embedded_status()]
+    return [*rows, *_embedded_status()]
 
 
 def download(name: str) -> Path:
@@ -85,13 +86,26 @@ def _status(name: str, file: DataFile, path: Path | None) -> FileStatus:
     return FileStatus(TITLES[name], file.name, path, size, state, source)
 
 
-def _embedded_status() -> FileStatus:
-    title = f"{TITLES['mnist']} (embedded)"
+def _embedded_status() -> list[FileStatus]:
+    return [
+        _carried("mnist", "mnist_5k.csv.gz", embedded.path, embedded.digits),
+        _carried("cifar10", "cifar10_*.png", embedded.photographs_folder, embedded.photographs),
+    ]
+
+
+def _carried(
+    name: str, file: str, path: Callable[[], object], content: Callable[[], object]
+) -> FileStatus:
+    """What another package carries of a data set; file: its files' name or pattern."""
+    title = f"{TITLES[name]} (embedded)"
     try:
-        path = Path(str(embedded.path()))
-        embedded.digits()
+        place = Path(str(path()))
     except DatasetNotFound as error:
-        return FileStatus(title, "mnist_5k.csv.gz", None, None, "missing", str(error))
+        return FileStatus(title, file, None, None, "missing", str(error))
+    parts = [place] if place.is_file() else place.glob(file)
+    size = sum(part.stat().st_size for part in parts)
+    try:
+        content()
     except DatasetCorrupt as error:
-        return FileStatus(title, "mnist_5k.csv.gz", path, None, "corrupt", str(error))
-    return FileStatus(title, path.name, path, path.stat().st_size, "verified", "embedded")
+        return FileStatus(title, file, place, size, "corrupt", str(error))
+    return FileStatus(title, file, place, size, "verified", "embedded")

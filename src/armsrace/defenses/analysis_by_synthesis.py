@@ -44,7 +44,8 @@ class AnalysisBySynthesis(nn.Module):
         "exact" goes on from there to an optimum, by eight steps of Levenberg–Marquardt, at less
         than twice the cost: for bounds, and for gradients that hold.
     search: in place of the two.
-    samples: of the prior, drawn and decoded once, here.
+    samples: of the prior, drawn and decoded once, here; or those of another model of the same
+        generators, shared.
     scale, floor: of the logits, scale · score, and of `confidences`.
     batch_size: images searched for at once; what 25 take is used again while it is in the cache.
     generator: where the samples are drawn from; by default a new one seeded 0.
@@ -67,7 +68,7 @@ class AnalysisBySynthesis(nn.Module):
         *,
         inference: Literal["adam", "exact"] = "adam",
         search: AdamSearch | LevenbergMarquardt | PolishedSearch | None = None,
-        samples: int = 8000,
+        samples: int | PriorSamples = 8000,
         scale: float = SCALE,
         floor: float = FLOOR,
         batch_size: int = 25,
@@ -80,7 +81,9 @@ class AnalysisBySynthesis(nn.Module):
         check_count("batch_size", batch_size)
         default = AdamSearch() if inference == "adam" else PolishedSearch()
         self.generators, self.search = generators, search or default
-        self.samples = PriorSamples(generators, samples, generator)
+        if not isinstance(samples, PriorSamples):
+            samples = PriorSamples(generators, samples, generator)
+        self.samples = samples
         self.scale, self.floor, self.batch_size = scale, floor, batch_size
 
     def explain(self, images: Tensor) -> Explanation:

@@ -5,6 +5,7 @@ Meng and Chen 2017; the authors' code for the scores' scales.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -69,7 +70,7 @@ def jensen_shannon(first: Tensor, second: Tensor) -> Tensor:
     >>> defenses.jensen_shannon(logs, logs)
     tensor([0.])
     """
-    middle = torch.logaddexp(first, second) - torch.log(torch.tensor(2.0, dtype=first.dtype))
+    middle = torch.logaddexp(first, second) - math.log(2)
     halves = [(log.exp() * (log - middle)).sum(dim=1) / 2 for log in (first, second)]
     return sum(halves, torch.zeros_like(halves[0]))
 

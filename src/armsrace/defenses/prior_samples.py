@@ -46,9 +46,10 @@ class PriorSamples(nn.Module):
     ) -> None:
         super().__init__()
         check_count("samples", count)
+        generator = default_generator(generator)
         drawn = torch.randn(
             math.ceil(count / (1 - UNLIKELY)), generators.latents,
-            generator=default_generator(generator),
+            generator=generator, device=generator.device,
         )  # fmt: skip
         likely = drawn.square().sum(dim=1).argsort(stable=True)[:count].sort().values
         with torch.no_grad():

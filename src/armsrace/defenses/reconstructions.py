@@ -26,7 +26,8 @@ def reconstructed(count: int, data: Dataset) -> Dataset:
     sixty steps. Raises ValueError unless 1 <= count <= len(data), CheckpointError without the
     generator's weights.
     """
-    chosen, generator = data.take(count), zoo.load("defense-gan")
+    chosen = data.take(count)
+    generator = zoo.load("defense-gan", chosen.images.device)
     search = replace(SEARCH, precision=reduced_precision(chosen.images.device))
     parts = [invert(generator, part, search).images for part in chosen.images.split(AT_ONCE)]
     return replace(chosen, images=torch.cat(parts))

@@ -3,6 +3,7 @@
 from armsrace.evaluation.batches import attack_in_batches, seeded
 from armsrace.evaluation.budgets import smallest_epsilon
 from armsrace.evaluation.ensemble import WorstCase, autoattack, worst_case
+from armsrace.evaluation.intervals import wilson, with_interval
 from armsrace.evaluation.masking import MaskingReport, masking_report
 from armsrace.evaluation.robustness import (
     RobustnessCurve,
@@ -22,5 +23,5 @@ __all__ = [
     "accuracy", "accuracy_at", "all_targets", "attack_in_batches", "autoattack",
     "best_average_worst", "halfspace_bounds", "linf_bounds", "masking_report", "median_distance",
     "perturbation_sizes", "robustness_curve", "seeded", "smallest_epsilon", "synthesis_bounds",
-    "worst_case",
+    "wilson", "with_interval", "worst_case",
 ]  # fmt: skip

@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 import matplotlib
 import numpy as np
 from cycler import cycler
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
@@ -104,7 +105,12 @@ class Plot(Figure):
 
     @styled
     def png(self) -> bytes:
-        """The figure as PNG bytes with an adaptive palette; the same figure, the same bytes."""
+        """The figure as PNG bytes with an adaptive palette; the same figure, the same bytes.
+
+        Raises ValueError where there is nothing in any of its axes: a page must not show that.
+        """
+        if not any(_has_finite_data(axes) for axes in self.axes):
+            raise ValueError("a plot must show something, but its axes hold no finite number")
         canvas, dpi = FigureCanvasAgg(self), self.get_dpi()
         self.set_dpi(PIXELS_PER_INCH)
         try:
@@ -115,6 +121,14 @@ class Plot(Figure):
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
         return self.png(), {"width": round(self.get_figwidth() * CSS_PIXELS_PER_INCH)}
+
+
+def _has_finite_data(axes: Axes) -> bool:
+    """Whether anything was drawn but curves without a finite point."""
+    if axes.images or axes.patches or axes.collections:
+        return True
+    points = [np.asarray(line.get_xydata(), float) for line in axes.lines]
+    return any(np.isfinite(curve).all(axis=1).any() for curve in points)
 
 
 def new_plot(width: float = 5.6, height: float = 3.4) -> Plot:

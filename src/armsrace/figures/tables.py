@@ -97,6 +97,5 @@ def table(
 
 def _text(cell: object, numbers: str) -> str:
     cell = cell.item() if isinstance(cell, Tensor) else cell
-    if not isinstance(cell, float):
-        return str(cell)
-    return "∞" if cell == float("inf") else format(cell, numbers)
+    text = format(cell, numbers) if isinstance(cell, float) else str(cell)
+    return "∞" if text.rstrip("%") == "inf" else text

@@ -80,10 +80,14 @@ def _mnist(folder: str | None) -> str:
 
 
 def device_name() -> str:
-    """The device that torch computes on, as it is printed beside a measurement."""
+    """The device that torch computes on, as it is printed beside a measurement.
+
+    A processor's instructions are those that torch may use, such as AVX2: they decide the speed,
+    and the last digits.
+    """
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    return f"CPU, {os.cpu_count()} cores"
+    return f"CPU, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def measured_path(profile: str) -> Path:

@@ -21,12 +21,12 @@ class Generator(nn.Sequential):
     def sample(self, count: int, generator: torch.Generator | None = None) -> Tensor:
         """Images (count, 1, 28, 28) of latents from N(0, I), on the weights' device.
 
-        generator: random numbers on the CPU; without one, from a new one seeded 0. Raises
-        ValueError where count is below 1.
+        generator: where latents come from, on its own device; a new one seeded 0 by default.
+        Raises ValueError where count is below 1.
         """
         check_count("count", count)
         source = generator or torch.Generator().manual_seed(0)
-        latents = torch.randn(count, self.latents, generator=source)
+        latents = torch.randn(count, self.latents, generator=source, device=source.device)
         return predict(self, latents.to(next(self.parameters()).device))
 
 

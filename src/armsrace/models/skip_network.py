@@ -78,8 +78,9 @@ class _Scale(nn.Module):
 
 
 class _PixelByPixel(nn.Conv2d):
-    """A convolution of 1 × 1, a group an image, as one batched product: PyTorch's goes group by group
-    where the channels are few. Weights and shapes are the parent's.
+    """A convolution of 1 × 1, a group per image, as one batched product.
+
+    PyTorch's own goes group by group where channels are few. Weights and shapes are the parent's.
     """
 
     def __init__(self, images: int, inputs: int, outputs: int) -> None:

@@ -27,7 +27,7 @@ def doctor() -> None:
     checks = (
         machine.python, machine.memory, machine.disk, machine.threads,
         partial(supplies.data, "mnist", files), partial(supplies.data, "cifar10", files),
-        partial(supplies.digits, files),
+        partial(supplies.embedded, "mnist", files), partial(supplies.embedded, "cifar10", files),
         supplies.weights, supplies.notebooks, supplies.kernel, supplies.browser, supplies.network,
         machine.speed,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Papermill with a word at each cell and an error that says where; run as a process by workers."""
+"""Papermill engine that reports each cell and says where an error is; workers run it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TextIO
 
 import jupytext
 import papermill
@@ -46,11 +46,14 @@ class ReportingEngine(NBClientEngine):
 papermill_engines.register("armsrace", ReportingEngine)
 
 
-def execute(notebook: Notebook, fresh: NotebookNode, layout: Layout, on_cell: OnCell) -> Path:
+def execute(
+    notebook: Notebook, fresh: NotebookNode, layout: Layout, on_cell: OnCell, **client: Any
+) -> Path:
     """Run a notebook in a kernel of this very Python and return where its outputs lie.
 
-    fresh: the notebook as read from text, left as it is. The result takes its place only when
-    all cells ended well; the notebook of a failure is kept beside it as `NAME.failed.ipynb`.
+    fresh: the notebook as read from text, left as it is; client: further options of nbclient's.
+    The result takes its place only when all cells ended well; the notebook of a failure is kept
+    beside it as `NAME.failed.ipynb`.
     Raises ChapterError where a cell fails, the kernel dies or time is up.
     """
     layout.notebooks.mkdir(parents=True, exist_ok=True)
@@ -70,7 +73,7 @@ def execute(notebook: Notebook, fresh: NotebookNode, layout: Layout, on_cell: On
                 engine_name="armsrace", kernel_name="python3", cwd=notebook.path.parent,
                 request_save_on_cell_execute=False, progress_bar=False, on_cell=count,
                 execution_timeout=CELL_SECONDS[layout.profile], config=transport(sockets),
-                extra_arguments=["--Application.log_level=CRITICAL"],
+                extra_arguments=["--Application.log_level=CRITICAL"], **client,
             )  # fmt: skip
         part.replace(done)
     except papermill.PapermillExecutionError as error:
@@ -107,19 +110,30 @@ def place(notebook: Notebook, source: str, number: int) -> str:
     return f"{notebook.label}{line}, cell {number}"
 
 
-def main() -> None:
-    """Execute the notebook that the arguments name and tell how it goes, a line of JSON a cell."""
-    root, profile, path = sys.argv[1:]
+def run(root: str, profile: str, path: str, told: TextIO, **client: Any) -> None:
+    """Execute a notebook and tell how it goes: a line of JSON a cell, and one at the end.
+
+    client: further options of nbclient's.
+    """
 
     def tell(**message: object) -> None:
-        print(json.dumps(message), flush=True)
+        print(json.dumps(message), file=told, flush=True)
 
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     notebook, layout = Notebook(Path(path), Path(root)), Layout(profile, Path(root))
     try:
-        execute(notebook, jupytext.read(path), layout, lambda at, of: tell(cell=at, cells=of))
+        fresh = jupytext.read(path)
+        execute(notebook, fresh, layout, lambda at, of: tell(cell=at, cells=of), **client)
     except ChapterError as error:
         tell(error=str(error))
+    else:
+        tell(error="")
+
+
+def main() -> None:
+    """Execute the notebook that the arguments name; what started this process hears of it."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    root, profile, path = sys.argv[1:]
+    run(root, profile, path, sys.stdout)
 
 
 def _end_with_parent() -> None:

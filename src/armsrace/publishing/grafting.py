@@ -23,8 +23,7 @@ def graft(fresh: NotebookNode, executed: NotebookNode, *, injected: bool) -> Not
     for index, cell in enumerate(whole.cells):
         # jupytext draws a random id at each reading; the same notebook should be the same file.
         cell["id"] = f"cell-{index}"
-    ran = _code_cells(executed)
-    own = [cell for cell in ran if not _tagged(cell, INJECTED)]
+    ran, own = _code_cells(executed), own_code_cells(executed)
     for cell, source in zip(_code_cells(whole), own, strict=True):
         cell.outputs, cell.execution_count = source.outputs, source.execution_count
     if injected and len(own) < len(ran):
@@ -40,8 +39,13 @@ def graft(fresh: NotebookNode, executed: NotebookNode, *, injected: bool) -> Not
 
 def cell_seconds(executed: NotebookNode) -> list[float]:
     """What papermill measured of each code cell, but for the parameters that it put in itself."""
-    cells = [cell for cell in _code_cells(executed) if not _tagged(cell, INJECTED)]
+    cells = own_code_cells(executed)
     return [round(cell.metadata.get("papermill", {}).get("duration") or 0.0, 2) for cell in cells]
+
+
+def own_code_cells(executed: NotebookNode) -> list[NotebookNode]:
+    """The code cells as written, without the parameters that papermill put in."""
+    return [cell for cell in _code_cells(executed) if not _tagged(cell, INJECTED)]
 
 
 def write(notebook: NotebookNode, path: Path) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from armsrace import datasets
+from armsrace.ledger.measurements import device_name
+from armsrace.precision import reduced_precision
 
 DATA_SETS = ("mnist", "cifar10")
 
@@ -28,9 +30,10 @@ def files_under(*folders: Path, pattern: str = "*") -> list[Path]:
 def library_key(root: Path, profile: str) -> str:
     """The hash of all that a chapter's outputs come from, its own code apart.
 
-    That is the library (what builds and prints excepted), weights, claims, the data in use and
-    the pinned versions. Chapters print the paper profile's measurements, so they count too; not
-    for that profile itself, which would make itself stale by writing them.
+    That is the library (what builds and prints excepted), weights, claims, the data in use, the
+    pinned versions, and the device with the instructions that it computes by. Chapters print the
+    paper profile's measurements, so they count too; not for that profile itself, which would make
+    itself stale by writing them.
     """
     package, data = root / "src" / "armsrace", root / "data"
     builders = {package / "publishing", *package.glob("cli*.py")}
@@ -43,4 +46,5 @@ def library_key(root: Path, profile: str) -> str:
     folders = [data / "checkpoints"] + ([data / "measured"] if profile != "paper" else [])
     in_use = ";".join(datasets.describe(name) for name in DATA_SETS)
     files = digest_files([*sources, *others, *files_under(*folders)], root)
-    return hashlib.sha256(f"{files}|{in_use}".encode()).hexdigest()
+    device = f"{device_name()}, reduced precision {reduced_precision()}"
+    return hashlib.sha256(f"{files}|{in_use}|{device}".encode()).hexdigest()

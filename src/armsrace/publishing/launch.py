@@ -12,6 +12,7 @@ from pybtex.database import BibliographyData, Entry, parse_file
 from armsrace.publishing.editions import EDITIONS
 from armsrace.publishing.grafting import write
 from armsrace.publishing.layout import Layout, Notebook
+from armsrace.publishing.repository import Repository
 
 SETUP = """\
 # Outside a clone, such as in Colab, the package comes first; that takes a minute.
@@ -20,6 +21,13 @@ from importlib.util import find_spec
 if find_spec("armsrace") is None:
     %pip install -q "armsrace[widgets] @ git+{repository}"
 """
+WITHOUT = """\
+# This notebook belongs to a course whose package it needs.
+from importlib.util import find_spec
+
+if find_spec("armsrace") is None:
+    raise ImportError("armsrace is missing: run `pip install .` in a clone of the course")
+"""
 FENCE = re.compile(r"^(`{3,}|:{3,})\s*(?:\{([\w:-]+)\}\s*(.*)|(\w*))$")
 OPTION = re.compile(r"^:[\w-]+:")
 
@@ -27,26 +35,29 @@ OPTION = re.compile(r"^:[\w-]+:")
 def write_all(pages: Sequence[Notebook], layout: Layout) -> None:
     """Write the launch notebook of each chapter, and its editions for a class."""
     references = parse_file(str(layout.root / "book" / "references.bib"))
+    repository = layout.repository
     for page in pages:
         if page.is_chapter:
-            notebook = launchable(page, references, layout.repository)
+            notebook = launchable(page, references, repository)
             write(notebook, layout.launch / f"{page.name}.ipynb")
             for folder, edition in EDITIONS.items():
                 write(edition(notebook), layout.launch / folder / f"{page.name}.ipynb")
 
 
 def launchable(
-    page: Notebook, references: BibliographyData, repository: str
+    page: Notebook, references: BibliographyData, repository: Repository | None
 ) -> nbformat.NotebookNode:
     """The notebook with a cell that installs the package, its prose in Markdown that Jupyter knows.
 
-    references: what the citations of the page refer to; repository: where the package is.
+    references: what the citations of the page refer to; repository: where the package is; without
+    one the cell says what to do where it is missing.
     """
     notebook = jupytext.read(page.path)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = plain(cell.source, references)
-    notebook.cells.insert(1, nbformat.v4.new_code_cell(SETUP.format(repository=repository)))
+    setup = SETUP.format(repository=repository.url) if repository else WITHOUT
+    notebook.cells.insert(1, nbformat.v4.new_code_cell(setup))
     for index, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{index}"
     return notebook

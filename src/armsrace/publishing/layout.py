@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import yaml
 
+from armsrace.publishing.repository import Repository, find_repository
 from armsrace.resources import CLONE
 
 Profile = Literal["reader", "paper", "smoke"]
@@ -16,6 +18,14 @@ Profile = Literal["reader", "paper", "smoke"]
 
 class ChapterError(Exception):
     """A chapter cannot be executed; the message names chapter, cell and error."""
+
+
+class FailedNotebooksError(ChapterError):
+    """Some notebooks failed, each with its error, while the others were executed."""
+
+    def __init__(self, errors: Mapping[Notebook, str]) -> None:
+        super().__init__("\n".join(errors.values()))
+        self.errors = errors
 
 
 @dataclass(frozen=True)
@@ -38,10 +48,9 @@ class Layout:
         return self.root / "_build"
 
     @property
-    def repository(self) -> str:
-        """The repository's address, as `_config.yml` gives it."""
-        config = yaml.safe_load((self.root / "_config.yml").read_text(encoding="utf-8"))
-        return config["repository"]["url"]
+    def repository(self) -> Repository | None:
+        """Where the clone's repository is to be had; None where it has no public address."""
+        return find_repository(self.root)
 
     @property
     def cache(self) -> Path:
@@ -55,7 +64,7 @@ class Layout:
 
     @property
     def records(self) -> Path:
-        """What is known of each execution: key, seconds, device."""
+        """What is known of each execution: key, seconds, device; or `NAME.failure`, its error."""
         return self.build / "records" / self.profile
 
     @property

@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import platform
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 import jupytext
@@ -21,7 +24,7 @@ from armsrace import datasets
 from armsrace.ledger.measurements import device_name
 from armsrace.publishing.grafting import cell_seconds, graft, write
 from armsrace.publishing.keys import digest_files, library_key
-from armsrace.publishing.layout import ChapterError, Layout, Notebook
+from armsrace.publishing.layout import FailedNotebooksError, Layout, Notebook
 from armsrace.publishing.workers import outcomes
 from armsrace.resources import replacing
 
@@ -36,7 +39,9 @@ class Record:
     device: str
     data: str
     profile: str
-    cells: tuple[float, ...] = ()
+    processor: str
+    """Its name, as the system gives it."""
+    cells: tuple[float, ...]
     """Seconds of each code cell, in the notebook's order."""
 
     @classmethod
@@ -59,7 +64,8 @@ def execute_chapters(
     """Execute the notebooks whose outputs are stale, show progress, and return all records.
 
     force executes the others too; depends: further files that the outputs come from.
-    All are tried; then ChapterError is raised where some failed, naming each.
+    All are tried; then FailedNotebooksError is raised where some failed, naming each. Of those
+    neither record nor outputs are left, but the error, for their pages to show.
     """
     console = console or Console()
     key = library_key(layout.root, layout.profile) + digest_files(depends, layout.root)
@@ -72,19 +78,21 @@ def execute_chapters(
     texts = {page: page.path.read_text(encoding="utf-8") for page in stale}
     for page in stale:
         _record_path(page, layout).unlink(missing_ok=True)
-    problems = []
+    problems: dict[Notebook, str] = {}
     for outcome in outcomes(stale, layout, console):
         page, error = outcome.chapter, outcome.error
         if not error and page.path.read_text(encoding="utf-8") != texts[page]:
             error = f"{page.label}: changed while it was executed, build again"
         if error:
             console.print(f"FAILED {error}", style="bold red", soft_wrap=True, markup=False)
-            problems.append(error)
+            problems[page] = error
+            _fail(page, layout, error)
             continue
         records[page] = _store(page, layout, key, outcome.seconds)
+        failure_path(page, layout).unlink(missing_ok=True)
         console.print(f"executed {page.label} in {outcome.seconds:.1f} s", highlight=False)
     if problems:
-        raise ChapterError("\n".join(problems))
+        raise FailedNotebooksError(problems)
     return [records[page] for page in chapters]
 
 
@@ -126,16 +134,39 @@ def _store(chapter: Notebook, layout: Layout, key: str, seconds: float) -> Recor
         key=_key(fresh, layout, key), seconds=round(seconds, 1), profile=layout.profile,
         date=datetime.now(UTC).date().isoformat(), device=device_name(),
         data=datasets.describe("mnist").partition(", from ")[0], cells=cells,
+        processor=processor_name(),
     )  # fmt: skip
     with replacing(_record_path(chapter, layout)) as temporary:
         temporary.write_text(json.dumps(asdict(record), indent=2), encoding="utf-8")
     return record
 
 
+def _fail(chapter: Notebook, layout: Layout, error: str) -> None:
+    """Keep why a notebook failed, and nothing of an earlier execution that could pass for it."""
+    (layout.notebooks / f"{chapter.name}.ipynb").unlink(missing_ok=True)
+    (layout.slides / f"{chapter.name}.html").unlink(missing_ok=True)
+    with replacing(failure_path(chapter, layout)) as temporary:
+        temporary.write_text(error, encoding="utf-8")
+
+
+def failure_path(chapter: Notebook, layout: Layout) -> Path:
+    """Where the error of a notebook's last execution lies; no file where there was none."""
+    return layout.records / f"{chapter.name}.failure"
+
+
 def _key(fresh: NotebookNode, layout: Layout, key: str) -> str:
     """The hash of a notebook's code and of all that it depends on."""
     _, code = _cache(layout).create_hashed_notebook(fresh)
     return hashlib.sha256(f"{layout.profile}|{key}|{code}".encode()).hexdigest()
+
+
+@cache
+def processor_name() -> str:
+    """The processor's name where the system tells it, else its architecture."""
+    described = Path("/proc/cpuinfo")
+    text = described.read_text(encoding="utf-8") if described.is_file() else ""
+    named = re.search(r"^model name\s*: (.+)$", text, re.MULTILINE)
+    return named.group(1) if named else platform.processor() or platform.machine()
 
 
 def _cache(layout: Layout) -> JupyterCacheBase:

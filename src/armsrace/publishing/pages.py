@@ -13,6 +13,7 @@ from rich.console import Console
 
 from armsrace.publishing.keys import digest_files, files_under
 from armsrace.publishing.layout import Layout
+from armsrace.publishing.repository import substitutions
 from armsrace.resources import replacing
 
 SOURCES = ("book", "chapters", "src", "data")
@@ -26,8 +27,9 @@ class BookError(Exception):
 def render(layout: Layout, unexecuted: Sequence[str], console: Console) -> bool:
     """Build the pages; False where all their sources are as at the last build.
 
-    unexecuted: chapters shown without outputs, as in a build of one chapter; references to
-    their figures cannot be resolved then, so warnings are errors only where there are none.
+    unexecuted: pages shown without outputs, since they failed or one chapter alone is built;
+    references to their figures cannot be resolved then, so warnings are errors only where there are
+    none.
     Raises BookError with what Jupyter Book complained of.
     """
     config = _write_config(layout, unexecuted)
@@ -65,7 +67,15 @@ def _write_config(layout: Layout, unexecuted: Sequence[str]) -> Path:
     """The book's configuration, with the places and pages of this build."""
     config = yaml.safe_load((layout.root / "_config.yml").read_text(encoding="utf-8"))
     config["execute"] |= {"cache": str(layout.cache), "exclude_patterns": list(unexecuted)}
-    config["sphinx"]["config"] |= {"armsrace_profile": layout.profile}
+    repository = layout.repository
+    config["sphinx"]["config"] |= {
+        "armsrace_profile": layout.profile,
+        "armsrace_repository": repository.url if repository else "",
+    }
+    config["parse"]["myst_substitutions"] = substitutions(repository)
+    if repository and repository.has_theme_buttons:
+        config["repository"] = {"url": repository.url, "branch": "main"}
+        config["html"] |= {"use_repository_button": True, "use_issues_button": True}
     extensions = config["sphinx"]["local_extensions"]
     config["sphinx"]["local_extensions"] = {
         name: str(layout.root / folder) for name, folder in extensions.items()
@@ -80,7 +90,8 @@ def _state(layout: Layout, config: Path) -> str:
     """The hash of all that the pages are made of."""
     folders = [layout.root / name for name in SOURCES]
     own = [layout.root / name for name in ("_toc.yml", "requirements.lock")]
-    built = [config, *layout.records.glob("*.json"), *files_under(layout.static)]
+    known = [path for ending in ("json", "failure") for path in layout.records.glob(f"*.{ending}")]
+    built = [config, *known, *files_under(layout.static)]
     sources = [path for path in files_under(*folders) if "__pycache__" not in path.parts]
     return digest_files([*sources, *own, *built], layout.root)
 

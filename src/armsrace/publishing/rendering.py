@@ -14,10 +14,14 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 from armsrace.ledger.measurements import MIME
+from armsrace.publishing.mathematics import mathml
 
 
 def markdown(text: str) -> str:
-    """Markdown with tables and dollar mathematics as HTML; MathJax finds the formulas."""
+    """Markdown with tables and dollar mathematics as HTML, formulas as MathML.
+
+    Raises FormulaError for a formula that cannot be read.
+    """
     return str(_MARKDOWN.render(text))
 
 
@@ -52,8 +56,7 @@ def _output(output: NotebookNode, alt: str) -> str:
 
 
 def _math(content: str, options: dict[str, Any]) -> str:
-    begin, end = ("\\[", "\\]") if options["display_mode"] else ("\\(", "\\)")
-    return begin + html.escape(content.strip()) + end
+    return mathml(content, options["display_mode"])
 
 
 _MARKDOWN = MarkdownIt("commonmark").enable("table").use(dollarmath_plugin, renderer=_math)

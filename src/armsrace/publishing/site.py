@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import functools
+import gzip
+import http
 import http.server
+import io
 import time
 import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from rich.console import Console
 
-from armsrace.publishing import launch, playground, slides, vendor
-from armsrace.publishing.layout import Layout, Notebook, notebooks
+from armsrace.publishing import launch, playground, slides
+from armsrace.publishing.layout import FailedNotebooksError, Layout, Notebook, notebooks
 from armsrace.publishing.measured import collect
 from armsrace.publishing.notebooks import execute_chapters, has_outputs
 from armsrace.publishing.pages import BookError, render
+from armsrace.publishing.repository import SWITCH_ON
 from armsrace.resources import CLONE
+
+COMPRESSED = ("text/", "application/json", "application/javascript", "image/svg")
 
 
 def build(
     chapter: int | None = None,
     profile: str = "reader",
-    offline: bool = False,
     *,
     force: bool = False,
     root: Path = CLONE,
@@ -31,12 +37,15 @@ def build(
     """Execute what changed, render the pages and return the site's folder.
 
     chapter: execute this one only and show the others as they were last executed; profile:
-    reader, paper or smoke; offline: insist that the site needs no network; force: execute all.
-    Raises ChapterError where a cell fails, BookError where a page does or a chapter does not exist.
+    reader, paper or smoke; force: execute all.
+    A notebook that fails does not stop the others: its page says so and shows no outputs, and
+    FailedNotebooksError is raised when the site is built. Raises BookError where a page cannot be
+    rendered or a chapter does not exist, ValueError for an unusable $ARMSRACE_REPOSITORY.
     """
     began = time.monotonic()
     console = console or Console()
     layout = Layout(profile, root)
+    repository = layout.repository
     pages = notebooks(root)
     chapters = [page for page in pages if page.is_chapter]
     # What stands behind the first chapter and is none reports what the chapters measured.
@@ -44,22 +53,36 @@ def build(
     reports = [page for page in pages[begin:] if not page.is_chapter]
     chosen = _choose(chapters, chapter)
     first = [page for page in pages if page in chosen or page in pages[:begin]]
-    execute_chapters(first, layout, force=force, console=console)
+    failed = _failures(first, layout, force=force, console=console)
     ran = [page for page in chapters if has_outputs(page, layout)]
     measured = collect([page.name for page in ran], layout)
     records = [layout.records / f"{page.name}.json" for page in ran]
     depends = [measured, *filter(Path.is_file, records)]
-    execute_chapters(reports, layout, force=force, depends=depends, console=console)
+    failed |= _failures(reports, layout, force=force, depends=depends, console=console)
     launch.write_all(pages, layout)
     slides.write_all(pages, layout)
     playground.export(layout.playground)
-    _vendor(layout, offline, console)
-    absent = [page.label for page in chapters if page not in ran]
+    absent = [
+        page.label for page in pages if page not in ran and (page.is_chapter or page in failed)
+    ]
     rendered = render(layout, absent, console)
     seconds = time.monotonic() - began
     verb = "built" if rendered else "nothing changed in"
     console.print(f"{verb} {layout.html.relative_to(root)} ({seconds:.1f} s)", highlight=False)
+    if repository is None:
+        console.print(f"no buttons for Colab, Binder and JupyterHub: to have them, {SWITCH_ON}")
+    if failed:
+        raise FailedNotebooksError(failed)
     return layout.html
+
+
+def _failures(pages: Sequence[Notebook], layout: Layout, **options: Any) -> dict[Notebook, str]:
+    """Execute the notebooks and return the errors of those that failed."""
+    try:
+        execute_chapters(pages, layout, **options)
+    except FailedNotebooksError as failure:
+        return dict(failure.errors)
+    return {}
 
 
 def serve(
@@ -72,7 +95,7 @@ def serve(
     html = Layout(profile, root).html
     if not (html / "index.html").is_file():
         raise FileNotFoundError(f"{html} has no site: run `armsrace build` first")
-    handler = functools.partial(QuietHandler, directory=str(html))
+    handler = functools.partial(SiteHandler, directory=str(html))
     with http.server.ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
         address = f"http://127.0.0.1:{server.server_port}"
         Console().print(f"serving {address} (Ctrl-C stops)")
@@ -84,8 +107,23 @@ def serve(
             return
 
 
-class QuietHandler(http.server.SimpleHTTPRequestHandler):
-    """Serves files without a line for each request."""
+class SiteHandler(http.server.SimpleHTTPRequestHandler):
+    """Serves files without a line for each request, and texts compressed, as public hosts do."""
+
+    def send_head(self) -> io.BytesIO | BinaryIO | None:
+        """Send the headers and return what follows them; None where there is no such file."""
+        path = Path(self.translate_path(self.path))
+        kind = self.guess_type(str(path))
+        accepted = "gzip" in self.headers.get("Accept-Encoding", "")
+        if not (accepted and path.is_file() and kind.startswith(COMPRESSED)):
+            return super().send_head()
+        content = gzip.compress(path.read_bytes())
+        self.send_response(http.HTTPStatus.OK)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Encoding", "gzip")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        return io.BytesIO(content)
 
     def log_message(self, format: str, *args: object) -> None:
         """Print nothing."""
@@ -97,11 +135,3 @@ def _choose(chapters: Sequence[Notebook], number: int | None) -> list[Notebook]:
         known = ", ".join(str(page.number) for page in chapters)
         raise BookError(f"chapter must be one of {known}, got {number}")
     return chosen
-
-
-def _vendor(layout: Layout, offline: bool, console: Console) -> None:
-    if vendor.mathjax(layout.static):
-        return
-    if offline:
-        raise BookError("--offline needs npm and the network once, to fetch MathJax")
-    console.print("no npm: the built pages load MathJax from a public CDN")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,9 +13,10 @@ from jinja2 import Environment
 from nbformat import NotebookNode
 from pybtex.database import BibliographyData, parse_file
 
-from armsrace.publishing import vendor
+from armsrace.publishing import mathematics
 from armsrace.publishing.launch import plain
 from armsrace.publishing.layout import Layout, Notebook
+from armsrace.publishing.pages import BookError
 from armsrace.publishing.rendering import code, inline, markdown
 from armsrace.resources import replacing
 
@@ -22,8 +24,6 @@ TAG = "slide"
 LINK = re.compile(r"\]\(([\w./-]+)\.md(#[\w-]*)?\)")
 HEADING = re.compile(r"^#{1,4} +(.+)$", re.MULTILINE)
 TEMPLATE = Path(__file__).with_name("deck.html")
-MATHJAX = f"vendor/{Path(vendor.MEMBER).name}"
-CDN = f"https://cdn.jsdelivr.net/npm/{vendor.PACKAGE}/es5/{Path(vendor.MEMBER).name}"
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,21 @@ class Slide:
 def write_all(pages: Sequence[Notebook], layout: Layout) -> list[Path]:
     """Write the deck of each executed chapter that has slides; return the files.
 
-    MathJax is put beside them by npm; without npm they load it from a public CDN.
+    Raises BookError for a formula that cannot be read.
     """
     references = parse_file(str(layout.root / "book" / "references.bib"))
-    mathjax = MATHJAX if vendor.mathjax(layout.slides) else CDN
     decks = []
     for page in pages:
         executed = layout.notebooks / f"{page.name}.ipynb"
         if not page.is_chapter or not executed.is_file():
             continue
-        found = slides(nbformat.read(executed, 4), references)
+        try:
+            found = slides(nbformat.read(executed, 4), references)
+        except mathematics.FormulaError as error:
+            raise BookError(f"{page.label}: {error}") from error
         if len(found) > 1:
             with replacing(layout.slides / f"{page.name}.html") as temporary:
-                temporary.write_text(deck(found, mathjax), encoding="utf-8")
+                temporary.write_text(deck(found), encoding="utf-8")
             decks.append(layout.slides / f"{page.name}.html")
     return decks
 
@@ -78,10 +80,17 @@ def _prose(cell: NotebookNode, references: BibliographyData) -> str:
     return LINK.sub(r"](../chapters/\1.html\2)", plain(cell.source, references))
 
 
-def deck(found: Iterable[Slide], mathjax: str) -> str:
+def deck(found: Iterable[Slide]) -> str:
     """The page: sections that snap into view, moved by scrolling, keys, or touch."""
     template = Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(slides=list(found), mathjax=mathjax)
+    return template.render(slides=list(found), math_style=_math_style())
+
+
+def _math_style() -> str:
+    """The style of formulas with their font inside, so that a deck is one file."""
+    font = base64.b64encode(mathematics.FONT.read_bytes()).decode()
+    style = mathematics.STYLE.read_text(encoding="utf-8")
+    return style.replace(mathematics.FONT.name, f"data:font/woff2;base64,{font}")
 
 
 def is_slide(cell: NotebookNode) -> bool:

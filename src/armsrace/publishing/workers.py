@@ -1,4 +1,4 @@
-"""Execute several notebooks at once, a process each, and show how far each has come."""
+"""Execute several notebooks at once, each in processes of its own, and show how far each is."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from armsrace.publishing import forking
 from armsrace.publishing.layout import Layout, Notebook
 
+Start = Callable[[tuple[str, str, str]], AbstractContextManager[Iterable[str]]]
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "1000000000"}
 
 
@@ -37,35 +41,46 @@ def outcomes(chapters: Sequence[Notebook], layout: Layout, console: Console) -> 
     cores = os.cpu_count() or 1
     workers = 1 if layout.profile == "paper" else max(1, min(cores, len(chapters)))
     environment = _environment(max(1, cores // workers))
-    with ThreadPoolExecutor(workers) as pool, _progress(console) as bars:
+    # One notebook would wait for a server as long as for its own imports. The paper profile is for
+    # a GPU, whose driver does not survive a fork.
+    forks = forking.AVAILABLE and len(chapters) > 1 and layout.profile != "paper"
+    with ExitStack() as stack:
+        start: Start = partial(spawned, environment)
+        if forks:
+            start = stack.enter_context(closing(forking.Server(environment))).started
+        pool = stack.enter_context(ThreadPoolExecutor(workers))
+        bars = stack.enter_context(_progress(console))
         futures = []
         for chapter in chapters:
             bar = bars.add_task(chapter.label, total=None)
-            futures.append(pool.submit(_run, chapter, layout, environment, _mover(bars, bar)))
+            futures.append(pool.submit(_run, chapter, layout, start, _mover(bars, bar)))
         for future in as_completed(futures):
             yield future.result()
 
 
-def _run(
-    chapter: Notebook, layout: Layout, environment: dict[str, str], move: Callable[..., None]
-) -> Outcome:
-    began = time.monotonic()
-    program = [sys.executable, "-m", "armsrace.publishing.engine"]
-    arguments = [str(layout.root), layout.profile, str(chapter.path)]
-    error = ""
+@contextmanager
+def spawned(
+    environment: Mapping[str, str], arguments: tuple[str, str, str]
+) -> Iterator[Iterable[str]]:
+    """What an engine in a process of its own tells while it executes, line by line, to its end."""
+    command = [sys.executable, "-m", "armsrace.publishing.engine", *arguments]
     with subprocess.Popen(
-        [*program, *arguments], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        text=True,
-    ) as process:  # fmt: skip
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None  # since stdout is a pipe
-        for line in process.stdout:
+        yield process.stdout
+
+
+def _run(chapter: Notebook, layout: Layout, start: Start, move: Callable[..., None]) -> Outcome:
+    began = time.monotonic()
+    error = f"{chapter.label}: its process ended before its last cell"
+    with start((str(layout.root), layout.profile, str(chapter.path))) as lines:
+        for line in lines:
             # A kernel may write to the same pipe before it has redirected its own output.
             message = json.loads(line) if line.startswith("{") else {}
             error = message.get("error", error)
             if "cell" in message:
                 move(completed=message["cell"], total=message["cells"])
-    if process.returncode != 0 and not error:
-        error = f"{chapter.label}: its process ended with {process.returncode}"
     return Outcome(chapter, time.monotonic() - began, error)
 
 

@@ -25,7 +25,7 @@ def follow(
     *,
     every: int,
     seed: int = 0,
-    device: str = "cpu",
+    device: torch.device | str = "cpu",
 ) -> tuple[nn.Module, list[tuple[int, Seen]]]:
     """Train as `fit` does; return the network and, by steps taken, what `look` made of it.
 

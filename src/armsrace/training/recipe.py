@@ -22,6 +22,15 @@ def cross_entropy(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     return nn.functional.cross_entropy(model(images), labels)
 
 
+def normal_like(values: Tensor) -> Tensor:
+    """Standard normal numbers of the shape, dtype and device of `values`.
+
+    Torch's global generator draws them on the CPU, whatever the device: a run on another one draws
+    what it would have drawn there.
+    """
+    return torch.randn_like(values, device="cpu").to(values.device)
+
+
 def always(objective: Objective) -> Callable[[float], Objective]:
     """The same objective from the first step to the last."""
     return lambda progress: objective

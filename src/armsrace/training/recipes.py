@@ -26,10 +26,10 @@ from armsrace.training.wasserstein import in_turns
 
 def only(classes: tuple[int, ...], data: Dataset) -> Dataset:
     """The images of these classes, relabelled 0, 1, … in the order given."""
-    kept = torch.isin(data.labels, torch.tensor(classes))
-    relabel = torch.full((int(data.labels.max()) + 1,), -1)
-    relabel[list(classes)] = torch.arange(len(classes))
-    return data.where(kept, relabel[data.labels[kept]])
+    wanted = torch.tensor(classes, device=data.labels.device)
+    kept = torch.isin(data.labels, wanted)
+    places = (data.labels[kept][:, None] == wanted).int().argmax(dim=1)
+    return data.where(kept, places)
 
 
 def every_other_pair(first: int, data: Dataset) -> Dataset:
@@ -38,7 +38,8 @@ def every_other_pair(first: int, data: Dataset) -> Dataset:
     Pairs, since MNIST's two populations of writers alternate in its training file: a network that
     saw every other image is a point worse on the rest, which halves of one source should not be.
     """
-    chosen = torch.arange(len(data)) // 2 % 2 == first
+    places = torch.arange(len(data), device=data.labels.device)
+    chosen = places // 2 % 2 == first
     return data.where(chosen, data.labels[chosen])
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from armsrace.contracts import check_at_least
-from armsrace.training.recipe import Objective
+from armsrace.training.recipe import Objective, normal_like
 
 NOISE = 0.1
 ACTIVITY = 1e-9
@@ -24,7 +24,7 @@ def noisy(images: Tensor, deviation: float) -> Tensor:
 
     Draws from torch's global generator, as an objective may.
     """
-    return (images + deviation * torch.randn_like(images)).clamp(0, 1)
+    return (images + deviation * normal_like(images)).clamp(0, 1)
 
 
 def reconstruction(noise: float = NOISE, activity: float = ACTIVITY) -> Objective:

@@ -23,13 +23,14 @@ class Spent:
 
 def save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, spent: Spent) -> None:
     """Write weights, optimizer state and what is spent; replaces `path` whole."""
-    tensors = {f"model.{key}": value.contiguous() for key, value in model.state_dict().items()}
+    tensors = {f"model.{key}": value for key, value in model.state_dict().items()}
     for index, slots in optimizer.state_dict()["state"].items():
         for slot, value in slots.items():
             if value is not None:
-                tensors[f"optimizer.{index}.{slot}"] = torch.as_tensor(value).contiguous()
+                tensors[f"optimizer.{index}.{slot}"] = torch.as_tensor(value)
     with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata={k: str(v) for k, v in vars(spent).items()})
+        stored = {name: value.cpu().contiguous() for name, value in tensors.items()}
+        save_file(stored, temporary, metadata={k: str(v) for k, v in vars(spent).items()})
 
 
 def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Spent:

@@ -16,7 +16,7 @@ from armsrace.datasets import Dataset
 from armsrace.models import zoo
 from armsrace.models.layers import parameters
 from armsrace.models.storage import packed, unpacked
-from armsrace.resources import checkpoint_folders, replacing
+from armsrace.resources import checkpoint_folders, device_name, replacing
 from armsrace.training.duel import Duel
 from armsrace.training.loop import Progress, fit
 from armsrace.training.quality import QUALITIES
@@ -84,7 +84,7 @@ def _card(
         data=f"{data.description}, from number {datasets.HELD_OUT:,} on",
         seed=seed,
         epochs=recipe.epochs,
-        device=torch.cuda.get_device_name(device) if device.startswith("cuda") else "CPU",
+        device=device_name(device),
         seconds=round(seconds, 1),
         test_images=len(test),
         held_out_images=len(held_out),

@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from armsrace.models.class_vaes import ClassVaes
 from armsrace.models.vae import VariationalAutoencoder
+from armsrace.training.recipe import normal_like
 
 
 def gaussian_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
@@ -24,7 +25,7 @@ def evidence_bound(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     if not isinstance(model, VariationalAutoencoder):
         raise TypeError(f"model must be a VariationalAutoencoder, got {type(model).__name__}")
     mean, log_variance = model.encode(images)
-    latents = mean + (log_variance / 2).exp() * torch.randn_like(mean)
+    latents = mean + (log_variance / 2).exp() * normal_like(mean)
     pixels = functional.binary_cross_entropy_with_logits(
         model.decoder(latents), images, reduction="sum"
     )
@@ -46,7 +47,7 @@ def class_evidence(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         raise ValueError(f"labels must be 0, …, {model.classes - 1} in turn")
     planes = images.view(-1, model.classes, *images.shape[2:])
     mean, log_variance = model.encode(planes)
-    drawn = model.decode(mean + (log_variance / 2).exp() * torch.randn_like(mean))
+    drawn = model.decode(mean + (log_variance / 2).exp() * normal_like(mean))
     divergence = gaussian_divergence(mean.flatten(0, 1), log_variance.flatten(0, 1))
     return (drawn - planes).square().sum() / len(images) + divergence.mean()
 

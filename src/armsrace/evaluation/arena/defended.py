@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from armsrace.contracts import Model
 
@@ -25,6 +25,13 @@ class Defended:
     through: Model
     refuses: Callable[[Tensor], Tensor] | None = None
     aware: Model | None = None
+
+    def to(self, device: torch.device | str) -> Defended:
+        """The same, its modules moved to a device; `refuses` is a part of them."""
+        for part in (self.model, self.through, self.aware):
+            if isinstance(part, nn.Module):
+                part.to(device)
+        return self
 
     @torch.no_grad()
     def beaten(self, images: Tensor, labels: Tensor) -> Tensor:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from armsrace.evaluation.arena.builders import (
     binarized,
     binary_synthesis,
@@ -38,10 +40,10 @@ class Defense:
     settings: Mapping[str, Any] = field(default_factory=dict)
     slow: bool = False
 
-    def on(self, device: str) -> Defended:
-        """The defense with its weights on a device."""
+    def on(self, device: torch.device | str) -> Defended:
+        """The defense with all that it holds on a device."""
         networks = [zoo.load(name, device) for name in self.networks]
-        return self.build(*networks, **self.settings)
+        return self.build(*networks, **self.settings).to(device)
 
 
 DEFENSES: dict[str, Defense] = {
@@ -93,12 +95,12 @@ DEFENSES: dict[str, Defense] = {
     "neighbor": Defense("nearest neighbor", "6,000 held-out digits, a class each", (), neighbor),
     "abs": Defense(
         "ABS", "analysis by synthesis, a quick search; attacked by the envelope's gradient",
-        ("abs",), synthesis, {"steps": 8, "samples": 2_000}, slow=True,
+        ("abs",), synthesis, {"steps": 12, "samples": 2_000}, slow=True,
     ),
     "binary-abs": Defense(
         "Binary ABS", "the same behind black and white pixels, its classes weighed; attacked "
         "through a sigmoid", ("abs",), binary_synthesis,
-        {"steps": 8, "samples": 2_000, "width": 0.1}, slow=True,
+        {"steps": 12, "samples": 2_000, "width": 0.1}, slow=True,
     ),
     "ensemble": Defense(
         "ensemble training", "Tramèr's A, half its loss on FGSM images of four networks (ε = .3)",

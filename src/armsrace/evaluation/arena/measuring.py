@@ -16,7 +16,7 @@ from armsrace.attacks.norms import distances
 from armsrace.evaluation.arena.cells import NORMS, Unit, digits
 from armsrace.evaluation.arena.defended import Defended
 from armsrace.evaluation.arena.defenses import DEFENSES
-from armsrace.resources import code_version
+from armsrace.resources import code_version, device_name
 
 
 def measure(unit: Unit, key: str, device: str = "cpu") -> pd.DataFrame:
@@ -52,12 +52,11 @@ def measure(unit: Unit, key: str, device: str = "cpu") -> pd.DataFrame:
 
 def _provenance(unit: Unit, device: str) -> dict[str, object]:
     epsilon = unit.column.epsilon
-    device = torch.cuda.get_device_name(device) if device.startswith("cuda") else "CPU"
     return {
         "defense": unit.defense, "attack": unit.column.name, "norm": unit.column.norm,
         "epsilon": float("nan") if epsilon is None else float(epsilon), "options": unit.options,
         "weights": unit.weights, "seed": unit.seed, "data": datasets.describe("mnist"),
-        "device": device, "commit": code_version(), "date": date.today().isoformat(),
+        "device": device_name(device), "commit": code_version(), "date": date.today().isoformat(),
         "library": f"armsrace {armsrace.__version__}, torch {torch.__version__}", "key": unit.key,
     }  # fmt: skip
 

@@ -1,0 +1,103 @@
+"""Make the built pages light: few requests before the text shows, nothing that is not used.
+
+Runs when all pages are written, over those of Sphinx and the slides alike, and leaves a page that
+is light already as it is, since Sphinx rewrites changed pages only.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import stylesheets
+from pictures import Pictures
+from sphinx.application import Sphinx
+
+SCRIPT = re.compile(r"[ \t]*<script\b(?P<attributes>[^>]*)>(?P<body>.*?)</script>\n?", re.DOTALL)
+SOURCE = re.compile(r'src="([^"?]+)[^"]*"')
+PRELOAD = re.compile(r'<link rel="preload" as="script"[^>]*>\n?')
+OPTIONS = "_static/documentation_options.js"
+SEARCH = ("searchtools.js", "language_data.js", "searchindex.js")
+ICONS = "fontawesome.js"
+CLASSES = re.compile(r'class="([^"]*)"')
+PICTURE = re.compile(r"_images/([\w.-]+)")
+# Wherever a page is, its icons are signs of a font: the theme's style sheet has them, too.
+UNUSED = ("scripts/fontawesome.js", "vendor/fontawesome", "sphinx-thebe.js", "sphinx-thebe.css")
+
+
+def lighten(app: Sphinx, error: Exception | None) -> None:
+    """Rewrite the pages of the site."""
+    if error is not None or app.builder.format != "html":
+        return
+    site = Path(app.outdir)
+    static = site / "_static"
+    pages = [path for path in site.rglob("*.html") if static not in path.parents]
+    texts = {page: page.read_text(encoding="utf-8") for page in pages}
+    names = [name for name in stylesheets.sheets(texts.values()) if name != "sphinx-thebe.css"]
+    if names:
+        stylesheets.bundle(static, names, _words(site, texts.values()))
+    pictures = set()
+    for page, text in texts.items():
+        light = Pictures(site, page).lighten(_scripts(text, static, page.name))
+        if names:
+            light = stylesheets.link(light, static)
+        if light != text:
+            page.write_text(light, encoding="utf-8")
+        pictures.update(PICTURE.findall(light))
+    _remove_unused(static)
+    for path in (site / "_images").glob("*"):
+        if path.name not in pictures:
+            path.unlink()
+
+
+def _scripts(text: str, static: Path, name: str) -> str:
+    """The page without what it does not use; scripts from files do not keep its text waiting."""
+
+    def light(found: re.Match[str]) -> str:
+        source = SOURCE.search(found["attributes"])
+        if source is None:
+            return found.group()
+        file = source.group(1).rpartition("/")[2]
+        if file == ICONS or (file in SEARCH and name != "search.html"):
+            return ""
+        if source.group(1).endswith(OPTIONS):
+            # Inline scripts beside it add to the options and cannot wait for a deferred file.
+            return f"<script>{(static / Path(OPTIONS).name).read_text(encoding='utf-8')}</script>\n"
+        if re.search(r"\b(defer|async|type)\b", found["attributes"]):
+            return found.group()
+        return f"<script defer{found['attributes']}></script>\n"
+
+    return PRELOAD.sub("", SCRIPT.sub(light, text))
+
+
+def _words(site: Path, texts: Iterable[str]) -> set[str]:
+    """All that can be an element's class: in a page, or as a word in a script."""
+    found: set[str] = set()
+    for text in texts:
+        for classes in CLASSES.findall(text):
+            found.update(classes.split())
+        for script in SCRIPT.finditer(text):
+            found.update(stylesheets.WORD.findall(script["body"]))
+    for path in site.rglob("*.js"):
+        if path.name != ICONS and path.name not in SEARCH[1:]:
+            found.update(stylesheets.WORD.findall(path.read_text(encoding="utf-8")))
+    return found
+
+
+def _remove_unused(static: Path) -> None:
+    for name in UNUSED:
+        path = static / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    for path in static.rglob("*.map"):
+        path.unlink()
+
+
+def setup(app: Sphinx) -> dict[str, bool | str]:
+    """Connect to Sphinx, after all that adds files or pages."""
+    app.connect("build-finished", lighten, priority=900)
+    return {"version": "1", "parallel_read_safe": True}

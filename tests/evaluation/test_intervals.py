@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import pytest
+from scipy.stats import binomtest
+
+from armsrace import evaluation
+
+
+@pytest.mark.parametrize(("count", "n"), [(0, 12), (1, 12), (19, 20), (20, 20), (310, 400)])
+def test_interval_is_that_of_scipy(count: int, n: int) -> None:
+    expected = binomtest(count, n).proportion_ci(method="wilson")
+    assert evaluation.wilson(count / n, n) == pytest.approx(tuple(expected), abs=1e-9)
+
+
+def test_in_words() -> None:
+    assert evaluation.with_interval(0.5, 10_000) == "50% (49% to 51%, n = 10,000)"
+    assert evaluation.with_interval(0, 20) == "0% (0% to 16%, n = 20)"
+
+
+@pytest.mark.parametrize(
+    ("share", "n", "message"),
+    [(1.1, 20, "share must be <= 1"), (-0.1, 20, "share must be >= 0"), (0.5, 0, "n must be")],
+)
+def test_bad_input_names_the_rule(share: float, n: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        evaluation.wilson(share, n)
