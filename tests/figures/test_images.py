@@ -11,18 +11,33 @@ GENERATOR = torch.Generator().manual_seed(3)
 IMAGES = torch.rand(7, 1, 28, 28, generator=GENERATOR)
 
 
-def shown(axes) -> np.ndarray:
-    """The pixels that an axes draws."""
-    return np.asarray(axes.images[0].get_array())
+def shown(axes, index: int = 0) -> np.ndarray:
+    """The pixels of one image that an axes draws."""
+    return np.asarray(axes.images[index].get_array())
 
 
 def test_grid_shows_each_image_under_its_title() -> None:
-    plot = figures.image_grid(IMAGES, list("abcdefg"), columns=3)
-    visible = [axes for axes in plot.axes if axes.get_visible()]
-    assert [axes.get_title() for axes in visible] == list("abcdefg")
-    for axes, image in zip(visible, IMAGES, strict=True):
-        np.testing.assert_array_equal(shown(axes), image[0].numpy())
-        assert axes.images[0].get_clim() == (0, 1)
+    (axes,) = figures.image_grid(IMAGES, list("abcdefg"), columns=3).axes
+    for index, (image, title) in enumerate(zip(IMAGES, axes.texts, strict=True)):
+        np.testing.assert_array_equal(shown(axes, index), image[0].numpy())
+        assert axes.images[index].get_clim() == (0, 1)
+        assert title.get_text() == "abcdefg"[index]
+        left, right, _, high = axes.images[index].get_extent()
+        assert title.get_position()[0] == pytest.approx((left + right) / 2)
+        assert high < title.get_position()[1] < high + 0.15, "just above its image"
+
+
+def test_grid_fills_its_rows_from_the_top_left() -> None:
+    (axes,) = figures.image_grid(IMAGES, columns=3).axes
+    places = [(image.get_extent()[0], -image.get_extent()[2]) for image in axes.images]
+    assert sorted(places, key=lambda place: (place[1], place[0])) == places
+    assert len({round(across, 6) for across, _ in places}) == 3
+
+
+def test_grid_keeps_an_image_s_proportions() -> None:
+    (axes,) = figures.image_grid(torch.rand(1, 3, 10, 20, generator=GENERATOR)).axes
+    left, right, low, high = axes.images[0].get_extent()
+    assert (right - left) == pytest.approx(2 * (high - low))
 
 
 def test_grid_shows_colour() -> None:

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
+from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from armsrace.figures.style import CYCLE, DIVERGING, INK, PALETTE, Plot, new_plot, styled
 
 MARGIN = 3 / 72
 """Inches around each image of a grid."""
+PAD = 6 / 72
+"""Inches between an image of a grid and its title."""
+EDGE = "#cbd2d9"
 
 
 def _pixels(image: Tensor) -> Any:
@@ -38,7 +41,7 @@ def _frame(axes: Axes, title: str = "", color: str = INK) -> None:
     axes.set_yticks([])
     axes.grid(False)
     for spine in axes.spines.values():
-        spine.set(visible=True, color="#cbd2d9")
+        spine.set(visible=True, color=EDGE)
 
 
 @styled
@@ -55,17 +58,28 @@ def image_grid(
     rows = -(-len(images) // columns)
     lines = max((title.count("\n") + 1 for title in titles or [] if title), default=0)
     height = size + 0.19 * lines + 0.02
-    plot = new_plot(columns * size, rows * height)
-    # All places are known: to have the layout look for them would take most of the time.
+    width = columns * size
+    plot = new_plot(width, rows * height)
+    # All places are known, in inches. One axes holds all images: an axes for each, with its ticks
+    # and spines, would take most of the time, and so would a layout that looks for free room.
     plot.set_layout_engine("none")
-    inches = np.array(2 * (columns * size, rows * height))
+    axes = plot.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
     for index, image in enumerate(images):
         row, column = divmod(index, columns)
-        corner = column * size + MARGIN, (rows - 1 - row) * height + MARGIN
-        place = np.array((*corner, size - 2 * MARGIN, size - 2 * MARGIN)) / inches
-        with matplotlib.rc_context({"axes.grid": False}):
-            axes = plot.add_axes(tuple(place), anchor="S", xticks=[], yticks=[])
-        _show(axes, image, titles[index] if titles else "")
+        pixels = _pixels(image)
+        high, wide = np.array(pixels.shape[:2]) * (size - 2 * MARGIN) / max(pixels.shape[:2])
+        left = column * size + (size - wide) / 2
+        low = (rows - 1 - row) * height + MARGIN
+        place = (left, left + wide, low, low + high)
+        # Digits are drawn as ink on paper: 0 is white and 1 is black.
+        axes.imshow(pixels, vmin=0, vmax=1, extent=place, aspect="auto")
+        edge = Rectangle((left, low), wide, high, fill=False, edgecolor=EDGE, linewidth=0.8)
+        axes.add_patch(edge)
+        if titles and titles[index]:
+            middle, above = left + wide / 2, low + high + PAD
+            axes.text(middle, above, titles[index], fontsize=11, ha="center", va="baseline")
+    axes.set(xlim=(0, width), ylim=(0, rows * height))
     return plot
 
 
