@@ -17,6 +17,8 @@ from docutils import nodes
 from jinja2 import Template
 from sphinx.application import Sphinx
 
+from armsrace.publishing import mathematics
+
 WORDS_A_MINUTE = 200
 NOTEBOOKS_BRANCH = "notebooks"
 STRIP = Template(
@@ -72,8 +74,11 @@ def use_built_files(app: Sphinx, config: Any) -> None:
 def outdated(app: Sphinx, env: Any, added: set, changed: set, removed: set) -> list[str]:
     """Pages whose outputs or style changed while their text did not: Sphinx compares the text."""
     seen = getattr(env, "armsrace_keys", {})
-    static = [path for path in (Path(app.srcdir) / "book" / "_static").rglob("*") if path.is_file()]
-    style = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(static))).hexdigest()
+    book = Path(app.srcdir) / "book"
+    folders = (book / "_static", book / "_ext", mathematics.FOLDER)
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    files = sorted(path for path in files if path.suffix != ".pyc")
+    style = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
     now = {name: (style, (record_of(app, name) or {}).get("key")) for name in env.found_docs}
     env.armsrace_keys = now
     return [name for name, key in now.items() if key != seen.get(name)]

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from PIL import Image
 
-IMG = re.compile(r"<img\b[^>]*>")
+IMG = re.compile(r'<img\b(?:[^>"]|"[^"]*")*>')
 ATTRIBUTE = re.compile(r'([\w-]+)(?:="([^"]*)")?')
 WIDTH = re.compile(r"^\s*width:\s*([\d.]+)px;?\s*$")
 DATA = re.compile(r"data:image/(?:png|jpeg|webp|gif);base64,(.+)", re.DOTALL)

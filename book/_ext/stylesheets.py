@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ def _absolute(static: Path, sheet: Path) -> str:
     return RELATIVE.sub(seen, text)
 
 
-def _used(rules: Iterable[Any], words: set[str]) -> Iterable[str]:
+def _used(rules: Iterable[Any], words: set[str]) -> Iterator[str]:
     """The rules that can match an element, written without space."""
     for rule in rules:
         if rule.type == "qualified-rule":
@@ -75,7 +75,7 @@ def _used(rules: Iterable[Any], words: set[str]) -> Iterable[str]:
             if selectors:
                 body = tinycss2.serialize(rule.content).strip()
                 yield f"{','.join(tinycss2.serialize(one).strip() for one in selectors)}{{{body}}}"
-        elif rule.type == "at-rule" and rule.content is not None and rule.lower_at_keyword in NESTED:
+        elif rule.type == "at-rule" and rule.content and rule.lower_at_keyword in NESTED:
             inner = tinycss2.parse_rule_list(rule.content, skip_comments=True, skip_whitespace=True)
             if body := "".join(_used(inner, words)):
                 yield f"@{rule.at_keyword}{tinycss2.serialize(rule.prelude)}{{{body}}}"
@@ -95,7 +95,7 @@ def _selectors(prelude: Iterable[Any]) -> list[list[Any]]:
 
 
 def _can_match(selector: list[Any], words: set[str]) -> bool:
-    """Whether each class that the selector asks for is one of the words; `:not(…)` asks for none."""
+    """Whether each class that a selector asks for is one of the words; `:not(…)` asks for none."""
     pairs = zip(selector, selector[1:], strict=False)
     return all(name.value in words for dot, name in pairs if dot == "." and name.type == "ident")
 

@@ -10,8 +10,9 @@ import jupytext
 import pytest
 from small_book import chapter, execute
 
-from armsrace.publishing import slides, vendor
+from armsrace.publishing import slides
 from armsrace.publishing.layout import Layout, Notebook, notebooks
+from armsrace.publishing.pages import BookError
 from armsrace.resources import CLONE
 
 PIXEL = (
@@ -56,9 +57,8 @@ Left out too."""
 
 
 @pytest.fixture
-def deck(project: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def deck(project: Path) -> str:
     """The page of slides of a chapter that was executed."""
-    monkeypatch.setattr(vendor, "mathjax", lambda folder: True)
     (project / "book/references.bib").write_text((CLONE / "book/references.bib").read_text())
     (project / "chapters/01_one.md").write_text(chapter(*CELLS, prose=PROSE))
     execute(project)
@@ -72,10 +72,10 @@ def test_each_tagged_cell_is_a_slide_under_its_section(deck: str) -> None:
     assert headings == ["A title"] + ["A section"] * 5
     opening, prose, printed, figure, code, metadata = sections
     assert "First paragraph by Madry et al. (2018)." in opening and "Second" not in opening
-    assert "<em>step</em>" in prose and r"\(a &lt; b\)" in prose
-    assert r"\[y = \operatorname{sign}(x)\]" in prose
+    assert "<em>step</em>" in prose and "<mi>a</mi><mo>&lt;</mo>" in prose
+    assert re.search(r'<div class="math"><math display="block"[^>]*>.*<mi>sign</mi>', prose)
     assert "<pre>&lt;shown&gt;\n</pre>" in printed and "print(" not in printed
-    assert 'alt="a &quot;dot&quot;"' in figure and r"\(x = 1\)" in figure
+    assert 'alt="a &quot;dot&quot;"' in figure and "<mi>x</mi><mo>=</mo>" in figure
     (picture,) = re.findall(r'src="data:image/png;base64,([^"]+)"', figure)
     assert base64.b64decode(picture) == base64.b64decode(PIXEL)
     assert "ten_lines" in code
@@ -90,18 +90,23 @@ def test_untagged_cells_are_left_out(deck: str) -> None:
     assert "never shown" not in deck and "Left out" not in deck
 
 
-def test_slides_ask_for_nothing_from_the_network(deck: str) -> None:
-    assert "http" not in deck
-    assert re.findall(r'<script[^>]*src="([^"]+)"', deck) == ["vendor/tex-svg-full.js"]
+def test_slides_are_one_file_and_ask_for_nothing(deck: str) -> None:
+    assert "http" not in deck and 'src="data:' in deck
+    assert re.findall(r'(?:src|href)="(?!data:|\.\./chapters/)([^"]+)"', deck) == []
+    (font,) = re.findall(r'url\("([^"]+)"\)', deck)
+    assert base64.b64decode(font.removeprefix("data:font/woff2;base64,")).startswith(b"wOF2")
 
 
-def test_without_npm_formulas_come_from_the_cdn_of_the_pinned_package() -> None:
-    page = slides.deck([slides.Slide("a", "b")], slides.CDN)
-    assert f"/{vendor.PACKAGE}/{vendor.MEMBER.removeprefix('package/')}" in page
+def test_formula_that_cannot_be_read_is_named(project: Path) -> None:
+    (project / "book/references.bib").write_text("")
+    slide = '+++ {"tags": ["slide"]}\n\nThe $\\nosuch x$.\n\n+++'
+    (project / "chapters/01_one.md").write_text(chapter(*CELLS[:1], prose=slide))
+    execute(project)
+    with pytest.raises(BookError, match=r"chapters/01_one.md: formula must be LaTeX.*nosuch"):
+        slides.write_all(notebooks(project), Layout("reader", project))
 
 
-def test_chapter_that_was_not_executed_has_no_slides(project: Path, monkeypatch) -> None:
-    monkeypatch.setattr(vendor, "mathjax", lambda folder: False)
+def test_chapter_that_was_not_executed_has_no_slides(project: Path) -> None:
     (project / "book/references.bib").write_text("")
     assert slides.write_all(notebooks(project), Layout("reader", project)) == []
 

@@ -18,19 +18,23 @@ FLAGS = (
 )  # fmt: skip
 SIZES = ((1360, 900), (390, 844))
 
-IMAGES = """() => [...document.images].filter(i => !(i.complete && i.naturalWidth))
-  .map(i => (i.getAttribute('src') || '').slice(0, 80))"""
+IMAGES = """async () => { const late = [...document.images];
+  late.forEach(i => { i.loading = 'eager' });
+  await Promise.all(late.map(i => i.decode().catch(() => null)));
+  return late.filter(i => !(i.complete && i.naturalWidth))
+    .map(i => (i.getAttribute('src') || '').slice(0, 80)) }"""
 FORMULAS = """() => { const written = [...document.querySelectorAll('.math')];
-  return {written: written.length,
-    drawn: written.filter(m => m.querySelector('mjx-container svg')).length,
-    wrong: document.querySelectorAll('mjx-merror, [data-mml-node=merror]').length} }"""
+  const seen = m => !m.checkVisibility() || m.getBoundingClientRect().width > 2;
+  const drawn = f => [...f.querySelectorAll(':scope > math')]
+    .filter(m => m.textContent.trim() && seen(m)).length === 1;
+  return {written: written.length, drawn: written.filter(drawn).length,
+    wrong: document.querySelectorAll('merror, math [style*="color"], .math code').length} }"""
 RAW = ("$$", "\\(", "\\[", "??", "{ref}", "{cite")
 TEXT = """() => { const a = (document.querySelector('article') || document.body).cloneNode(true);
-  a.querySelectorAll('pre, code, script, style, mjx-container').forEach(e => e.remove());
+  a.querySelectorAll('pre, code, script, style, math').forEach(e => e.remove());
   return a.textContent }"""
 SHOWN = "f => [...f.querySelectorAll('img')].findIndex(i => i.offsetParent !== null)"
-READY = """() => document.querySelector('.math') === null ||
-  (window.MathJax && MathJax.startup && MathJax.startup.promise.then(() => true))"""
+READY = "document.fonts.ready.then(() => true)"
 
 
 def chromium_path() -> str | None:

@@ -22,7 +22,7 @@ BROKEN_PAGE = """<!doctype html><html><head><script src="https://example.org/x.j
 <a href="#nowhere">y</a><span class="math">\\(x\\)</span> see {ref}
 <figure class="ar-slider" id="stuck"><img src="data:image/gif;base64,R0lGODlhAQABAAAAACw=">
 <input type="range" min="0" max="3" value="0"></figure></article>
-<script>window.MathJax = {startup: {promise: Promise.resolve()}}; nothing()</script>
+<script>nothing()</script>
 </body></html>"""
 SIGNS = ("network", "script error", "image does not", "mathematics", "{ref}", "wide", "stuck")
 

@@ -95,4 +95,3 @@ def _choose(chapters: Sequence[Notebook], number: int | None) -> list[Notebook]:
         known = ", ".join(str(page.number) for page in chapters)
         raise BookError(f"chapter must be one of {known}, got {number}")
     return chosen
-

@@ -1,8 +1,8 @@
 """Formulas as MathML, made when a page is built: a browser draws them without a script.
 
-Temml (MIT) converts them, in the small QuickJS of a wheel, so that a build needs neither Node nor
-the network. `static/` holds what pages need: a style sheet, and the part of STIX Two Math (OFL) that
-formulas use, cut out by `tools/math_font.py`.
+Temml 0.13.5 (MIT) converts them, in the small QuickJS of a wheel: a build needs neither Node nor
+the network. `static/` holds what pages need: a style sheet, and the part of STIX Two Math (OFL)
+that formulas use, cut out by `tools/math_font.py`.
 """
 
 from __future__ import annotations

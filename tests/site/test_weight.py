@@ -1,0 +1,84 @@
+"""What a page weighs, and that nothing on it moves when a picture comes."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Response
+from site_browser import READY, chromium_path, served, started
+
+SITE = Path(__file__).resolve().parents[2] / "_build" / "html"
+PLAYGROUND = "_static/playground/index.html"
+PAGES = sorted(
+    path.relative_to(SITE).as_posix()
+    for path in SITE.rglob("*.html")
+    if path != SITE / "index.html" and "_static" not in path.parts
+)
+KILO = 1000
+PAGE, SCRIPT, INLINED = 600 * KILO, 300 * KILO, 10 * KILO
+IMG = re.compile(r'<img\b(?:[^>"]|"[^"]*")*>')
+SHIFTS = """() => { window.shifted = 0; new PerformanceObserver((list) => {
+  for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shifted += entry.value;
+}).observe({ type: "layout-shift", buffered: true }) }"""
+PHONE = {"width": 412, "height": 823}
+
+pytestmark = [
+    pytest.mark.site,
+    pytest.mark.skipif(chromium_path() is None, reason="no Chromium here: the site is not opened"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with started() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with served(SITE) as address:
+        yield address
+
+
+def compressed(text: bytes) -> int:
+    return len(gzip.compress(text, 6))
+
+
+@pytest.mark.parametrize("path", [*PAGES, PLAYGROUND])
+def test_page_is_light_and_stands_still(browser: Browser, address: str, path: str) -> None:
+    page = browser.new_page(viewport=PHONE)
+    page.add_init_script(f"({SHIFTS})()")
+    answers: list[Response] = []
+    page.on("response", answers.append)
+    page.goto(address + path, wait_until="networkidle")
+    page.wait_for_function(READY)
+    weighed = [one for one in answers if one.request.resource_type not in ("image", "media")]
+    weights = {one.url.removeprefix(address): compressed(one.body()) for one in weighed if one.ok}
+    assert path in weights
+    assert sum(weights.values()) <= PAGE, weights
+    assert page.evaluate("window.shifted") < 0.1
+    if path != "search.html":
+        assert not [url for url in weights if "searchindex" in url]
+    page.close()
+
+
+@pytest.mark.parametrize("path", [*PAGES, PLAYGROUND])
+def test_pictures_are_small_files_of_known_size(path: str) -> None:
+    text = (SITE / path).read_text(encoding="utf-8")
+    tags = IMG.findall(text)
+    assert [tag[:80] for tag in tags if not re.search(r'\swidth="\d+" height="\d+"', tag)] == []
+    inlined = [len(data) for data in re.findall(r"data:image/[^\"')]+", text)]
+    assert max(inlined, default=0) <= INLINED
+    waited_for = [tag for tag in tags if "/_images/" in tag and 'loading="lazy"' not in tag]
+    assert len(waited_for) <= 1
+
+
+def test_no_script_is_large() -> None:
+    """Uncompressed, whether a page loads it or not."""
+    sizes = {path.relative_to(SITE).as_posix(): path.stat().st_size for path in SITE.rglob("*.js")}
+    assert sizes
+    assert {name: size for name, size in sizes.items() if size > SCRIPT} == {}
