@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import re
 import shutil
 import threading
@@ -164,3 +165,7 @@ def test_served_site_is_what_was_built(
         time.sleep(0.05)
     with urllib.request.urlopen(opened[0]) as answer:
         assert answer.read() == b"the site"
+    request = urllib.request.Request(f"{opened[0]}/index.html", headers={"Accept-Encoding": "gzip"})
+    with urllib.request.urlopen(request) as answer:
+        assert answer.headers["Content-Encoding"] == "gzip"
+        assert gzip.decompress(answer.read()) == b"the site"

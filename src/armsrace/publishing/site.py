@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import functools
+import gzip
+import http
 import http.server
+import io
 import time
 import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from rich.console import Console
 
@@ -17,6 +21,8 @@ from armsrace.publishing.measured import collect
 from armsrace.publishing.notebooks import execute_chapters, has_outputs
 from armsrace.publishing.pages import BookError, render
 from armsrace.resources import CLONE
+
+COMPRESSED = ("text/", "application/json", "application/javascript", "image/svg")
 
 
 def build(
@@ -70,7 +76,7 @@ def serve(
     html = Layout(profile, root).html
     if not (html / "index.html").is_file():
         raise FileNotFoundError(f"{html} has no site: run `armsrace build` first")
-    handler = functools.partial(QuietHandler, directory=str(html))
+    handler = functools.partial(SiteHandler, directory=str(html))
     with http.server.ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
         address = f"http://127.0.0.1:{server.server_port}"
         Console().print(f"serving {address} (Ctrl-C stops)")
@@ -82,8 +88,23 @@ def serve(
             return
 
 
-class QuietHandler(http.server.SimpleHTTPRequestHandler):
-    """Serves files without a line for each request."""
+class SiteHandler(http.server.SimpleHTTPRequestHandler):
+    """Serves files without a line for each request, and texts compressed, as public hosts do."""
+
+    def send_head(self) -> io.BytesIO | BinaryIO | None:
+        """Send the headers and return what follows them; None where there is no such file."""
+        path = Path(self.translate_path(self.path))
+        kind = self.guess_type(str(path))
+        accepted = "gzip" in self.headers.get("Accept-Encoding", "")
+        if not (accepted and path.is_file() and kind.startswith(COMPRESSED)):
+            return super().send_head()
+        content = gzip.compress(path.read_bytes())
+        self.send_response(http.HTTPStatus.OK)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Encoding", "gzip")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        return io.BytesIO(content)
 
     def log_message(self, format: str, *args: object) -> None:
         """Print nothing."""
