@@ -27,7 +27,8 @@ class Pictures:
 
     Large inlined pictures and PNG files become WebP files without loss, named by their content.
     Each picture gets its width and height, so that nothing moves when it comes. The first large
-    one is asked for at once, the others when they come into view.
+    one is asked for at once, the others when they come into view; the logo, of the page's frame,
+    is left at that.
     """
 
     def __init__(self, site: Path, page: Path) -> None:
@@ -52,7 +53,7 @@ class Pictures:
             shown = float(found.group(1))
             del given["style"]
         given |= {"width": f"{shown:.0f}", "height": f"{shown * height / width:.0f}"}
-        if width >= LARGE:
+        if width >= LARGE and "_static/" not in given["src"]:
             given |= {"decoding": "async"} | self._priority("hidden" in given)
         written = (f'{name}="{value}"' if value or name == "alt" else name
                    for name, value in given.items())  # fmt: skip

@@ -112,6 +112,7 @@ def test_pages_are_light(book: Path) -> None:
         assert sizes == [("60", "40"), ("120", "80"), ("120", "80"), ("120", "2")]
         assert images[0]["fetchpriority"] == "high" and "loading" not in images[0]
         assert [image["loading"] for image in images[1:]] == ["lazy"] * 3
+        assert all('width="' in tag and "loading" not in tag for tag in tags if "logo" in tag)
         assert [image["alt"] for image in images[1:]] == ["a > b"] * 3
         for seed, image in enumerate(images[:3]):
             noise = np.random.default_rng(seed).integers(0, 255, (80, 120, 3), dtype=np.uint8)
