@@ -53,7 +53,7 @@ def test_page_is_light_and_stands_still(browser: Browser, address: str, path: st
     page = browser.new_page(viewport=PHONE)
     page.add_init_script(f"({SHIFTS})()")
     answers: list[Response] = []
-    page.on("response", answers.append)
+    page.on("response", lambda answer: answers.append(answer))
     page.goto(address + path, wait_until="networkidle")
     page.wait_for_function(READY)
     weighed = [one for one in answers if one.request.resource_type not in ("image", "media")]

@@ -56,8 +56,7 @@ def _output(output: NotebookNode, alt: str) -> str:
 
 
 def _math(content: str, options: dict[str, Any]) -> str:
-    tag = "div" if options["display_mode"] else "span"
-    return f'<{tag} class="math">{mathml(content, options["display_mode"])}</{tag}>'
+    return mathml(content, options["display_mode"])
 
 
 _MARKDOWN = MarkdownIt("commonmark").enable("table").use(dollarmath_plugin, renderer=_math)
