@@ -63,7 +63,7 @@ def on_manifold(
     bounds: Bounds = UNIT,
 ) -> AttackResult:  # fmt: skip
     """In the span of the seeds' principal directions, from the projection onto it."""
-    mean, directions = basis()
+    mean, directions = (part.to(images.device) for part in basis())
 
     def encoder(images: Tensor) -> Tensor:
         return ((images.double() - bounds.lower).flatten(1) - mean) @ directions

@@ -1,0 +1,282 @@
+"""Every defense on another device: what it answers, what it purifies, and how it is trained."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_attacks_elsewhere import Given, drawing, draws, given
+from torch import Tensor, nn
+
+from armsrace import attacks, defenses
+from armsrace.attacks.composition import straight_through, unrolled
+from armsrace.datasets import Dataset
+from armsrace.defenses import reconstructions
+from armsrace.defenses.faces import gender_robust
+from armsrace.models.class_decoders import ClassDecoders
+from armsrace.models.zoo import load
+from armsrace.training.loop import fit
+from armsrace.training.recipe import Objective, cross_entropy
+from attacks.borrowed import SEEDS
+from elsewhere import same_on_both
+
+sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("defenses", "models")]
+from linear_classes import LinearClasses, noisy_draws  # noqa: E402
+from small_vaes import small  # noqa: E402
+
+SEARCH = defenses.LatentSearch(4, restarts=3, steps=4)
+QUICK = defenses.LevenbergMarquardt(steps=3, starts=2)
+
+
+def explaining(device: torch.device, **settings: Any) -> Given:
+    """Analysis by synthesis, images and the classes that it reads in them."""
+    settings = {"search": QUICK, "samples": 12, "generator": draws()} | settings
+    model = defenses.AnalysisBySynthesis(LinearClasses(), **settings)
+    images, labels = noisy_draws(model, 3)
+    return model.to(device), images.to(device), labels.to(device)
+
+
+def moved(module: nn.Module, device: torch.device) -> nn.Module:
+    return copy.deepcopy(module).to(device)
+
+
+def by_synthesis(device: torch.device) -> Any:
+    model, images, labels = explaining(device)
+    quick = defenses.AdamSearch(steps=2)
+    built = defenses.AnalysisBySynthesis(LinearClasses().to(device), search=quick, samples=12)
+    polished = defenses.PolishedSearch(quick, defenses.LevenbergMarquardt(steps=2, starts=1))
+    digits = defenses.AnalysisBySynthesis(
+        ClassDecoders(small().to(device)), search=polished, samples=12
+    )
+    return (
+        model.explain(images), model.confidences(images), built(images),
+        digits(SEEDS[:2].to(device)), attacks.fgsm(model, images, labels, epsilon=0.2),
+    )  # fmt: skip
+
+
+def searched(device: torch.device, search: Any) -> Any:
+    model, images, _ = explaining(device, search=search)
+    return model.explain(images)
+
+
+def binary(device: torch.device) -> Any:
+    """Its factors are made on the CPU, and follow the module."""
+    model, images, labels = explaining(torch.device("cpu"))
+    weighted = defenses.ClassWeighted(model, torch.tensor([1.1, 0.9, 1.0])).to(device)
+    whole = defenses.Purified(straight_through(defenses.Binarized()), weighted)
+    images, labels = images.to(device), labels.to(device)
+    return whole(images), attacks.fgsm(whole, images, labels, epsilon=0.3)
+
+
+def factors(device: torch.device) -> Tensor:
+    model, images, labels = explaining(device)
+    return defenses.fitted_factors(model.costs(images), labels, steps=3)
+
+
+def image_prior(device: torch.device) -> Any:
+    images = SEEDS[:2, :, 6:22, 6:22].to(device)
+    prior = defenses.DeepImagePrior(3, widths=(4, 4), skip=1, generator=draws())
+    stopped = defenses.DeepImagePrior(4, widths=(4, 4), skip=1, tolerance=0.1)
+    return prior.path(images, [1, 3]), stopped(images)
+
+
+def detected(device: torch.device) -> Any:
+    model, images, labels = given(device)
+    score = defenses.Divergence(moved(drawing(), device))
+    threshold = defenses.threshold_at(score(images).detach(), rate=0.5)
+    guarded = defenses.Detected(model, score, threshold)
+    rate = defenses.detection_rate(score(images).detach(), threshold)
+    return guarded(images), rate, attacks.bim(guarded, images, labels, epsilon=0.1, steps=2)
+
+
+def surprise(device: torch.device) -> Tensor:
+    model, images, _ = given(device)
+    return defenses.Surprise(model, moved(model, device))(images)
+
+
+def divergence(device: torch.device) -> Tensor:
+    _, images, _ = given(device)
+    return defenses.divergence(images, images.flip(3))
+
+
+def jensen_shannon(device: torch.device) -> Any:
+    model, images, _ = given(device)
+    logs = model(images).log_softmax(dim=1)
+    score = defenses.JensenShannon(moved(drawing(), device), model, temperature=10.0)
+    return defenses.jensen_shannon(logs, logs.flip(1)), score(images)
+
+
+def magnet(device: torch.device) -> Any:
+    model, images, labels = given(device)
+    reformer = moved(drawing(), device)
+    detectors = [defenses.ReconstructionError(reformer, p) for p in (1, 2)]
+    guard = defenses.MagNet(model, reformer, detectors).to(device)
+    guard.calibrate(SEEDS[4:24].to(device), rate=0.2).eval()
+    refusing = guard.with_refusal()
+    found = attacks.pgd(refusing, images, (labels + 1) % 10, epsilon=0.2, steps=2)
+    return guard(images), guard.detected(images), guard.thresholds, found
+
+
+def inverted(device: torch.device, **changes: Any) -> Any:
+    vae, images = moved(drawing(), device), SEEDS[:2].to(device)
+    return defenses.invert(vae.decode, images, replace(SEARCH, **changes), generator=draws())
+
+
+def projected(device: torch.device) -> Any:
+    """Defense-GAN from drawn starts, invert-and-classify from an encoder's."""
+    model, images, labels = given(device)
+    vae = moved(drawing(), device)
+    gan = defenses.LatentProjection(vae.decode, SEARCH)
+    near = defenses.LatentProjection(
+        vae.decode, replace(SEARCH, restarts=1), starts=lambda x: vae.encode(x)[0][:, None]
+    )
+    found = [
+        attacks.fgsm(defenses.Purified(shown, model), images, labels, epsilon=0.2)
+        for shown in (straight_through(gan), straight_through(near), unrolled(near))
+    ]
+    return gan(images), near(images), found
+
+
+def nearest_neighbor(device: torch.device) -> Any:
+    """Built on the CPU and moved, and built on the device."""
+    known, labels = SEEDS[2:32], torch.arange(30) % 10
+    images = SEEDS[:2].to(device)
+    model = defenses.NearestNeighbor(known, labels).to(device)
+    built = defenses.NearestNeighbor(known.to(device), labels.to(device))
+    own = model(images).argmax(dim=1)
+    found = attacks.latent_descent(model, images, own, explain=model.nearest, coarse=5)
+    return model(images), built(images), found
+
+
+def tempered(device: torch.device) -> Any:
+    model, images, labels = given(device)
+    hot = defenses.Tempered(model, 40.0)
+    return hot(images), attacks.fgsm(hot, images, labels, epsilon=0.1)
+
+
+def softened(device: torch.device) -> Tensor:
+    model, images, _ = given(device)
+    return defenses.softened(model(images), 10.0)
+
+
+def attacked(device: torch.device, make: Any) -> Tensor:
+    return make(*given(device))
+
+
+def objective(device: torch.device, build: Callable[[torch.device], Objective]) -> Any:
+    """A loss, and its gradient in the weights."""
+    model, images, labels = given(device)
+    loss = build(device)(model, images, labels)
+    loss.backward()
+    return loss, [weights.grad for weights in model.parameters()]
+
+
+def distilled(device: torch.device) -> Objective:
+    teacher, _, _ = given(device)
+    return defenses.distilled_from(lambda _: teacher, 20.0)
+
+
+def warmed_up(device: torch.device) -> Objective:
+    return defenses.warmed_up(defenses.fgsm_images, 0.3, share=0.5)(0.2)
+
+
+def paired(device: torch.device) -> Objective:
+    return defenses.with_pairs(
+        cross_entropy, epsilon=30.0, decoder=moved(drawing(), device), pairs=2, steps=3, every=1
+    )
+
+
+def faces(device: torch.device) -> Objective:
+    return gender_robust(moved(drawing(), device), epsilon=30.0, pairs=2, steps=2).objective(0.5)
+
+
+def apart(device: torch.device) -> Tensor:
+    model, images, _ = given(device)
+    return defenses.divergence_apart(model, torch.stack([images, images.flip(3)], dim=1))
+
+
+def trained(device: torch.device) -> Any:
+    model, images, labels = given(torch.device("cpu"))
+    data = Dataset(images.repeat(3, 1, 1, 1), labels.repeat(3), "mnist", "train", "", Path())
+    recipe = replace(defenses.RECIPES["s3-cnn-rand-fgsm"], epochs=1, batch_size=3)
+    made, _ = fit(lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), data, recipe,
+                  device=device)  # fmt: skip
+    return list(made.parameters())
+
+
+def rebuilt(device: torch.device) -> Tensor:
+    """By the zoo's generator."""
+    data = Dataset(SEEDS[:2].to(device), torch.arange(2).to(device), "mnist", "train", "", Path())
+    generator = load("defense-gan", device)
+    short = replace(reconstructions.SEARCH, restarts=2, steps=2)
+    kept, reconstructions.SEARCH = reconstructions.SEARCH, short
+    try:
+        return reconstructions.reconstructed(2, data).images, generator.sample(2, draws())
+    finally:
+        reconstructions.SEARCH = kept
+
+
+def over(build: Callable[[torch.device], Objective]) -> Callable[..., Any]:
+    return partial(objective, build=build)
+
+
+CASES: dict[Callable[..., Any], tuple[str, ...]] = {
+    by_synthesis: ("AnalysisBySynthesis", "PolishedSearch"),
+    partial(searched, search=defenses.AdamSearch(steps=3)): ("AdamSearch",),
+    partial(searched, search=defenses.LevenbergMarquardt(steps=4)): ("LevenbergMarquardt",),
+    factors: ("fitted_factors",),
+    binary: ("Binarized", "ClassWeighted"),
+    image_prior: ("DeepImagePrior",),
+    detected: ("Detected", "Divergence", "detection_rate", "threshold_at"),
+    surprise: ("Surprise",),
+    divergence: ("divergence",),
+    jensen_shannon: ("JensenShannon", "jensen_shannon"),
+    magnet: ("MagNet", "ReconstructionError"),
+    partial(inverted, halving=0.0): ("LatentSearch",),
+    partial(inverted, tolerance=0.09): ("invert",),
+    projected: ("LatentProjection", "Purified"),
+    nearest_neighbor: ("NearestNeighbor",),
+    tempered: ("Tempered",),
+    softened: ("softened",),
+    apart: ("divergence_apart",),
+    partial(attacked, make=defenses.ensemble_images(0.2, ["s3-cnn"] * 9)): ("ensemble_images",),
+    partial(attacked, make=defenses.fgsm_images(0.2)): ("fgsm_images",),
+    partial(attacked, make=defenses.fgsm_images(0.2, leak=False)): ("fgsm_images",),
+    partial(attacked, make=defenses.pgd_images(0.2, 2)): ("pgd_images",),
+    partial(attacked, make=defenses.rand_fgsm_images(0.2, 0.1)): ("rand_fgsm_images",),
+    over(lambda _: defenses.at_temperature(20.0)): ("at_temperature",),
+    over(distilled): ("distilled_from",),
+    over(lambda _: defenses.mixture(defenses.fgsm_images(0.2))): ("mixture",),
+    over(lambda _: defenses.trades(0.2, 2)): ("trades",),
+    over(warmed_up): ("warmed_up",),
+    over(paired): ("with_pairs",),
+    over(faces): ("RECIPES",),
+    trained: ("RECIPES",),
+    rebuilt: ("RECIPES",),
+}
+"""Each with the public names that it is a case of."""
+RESULTS = {"Explanation", "Inversion"}
+"""What defenses answer, no defense itself."""
+
+
+def numbered(device: torch.device, number: int) -> Any:
+    return list(CASES)[number](device)
+
+
+@pytest.mark.parametrize(
+    "number", range(len(CASES)), ids=["+".join(names) for names in CASES.values()]
+)
+def test_a_defense(number: int) -> None:
+    same_on_both(numbered, number)
+
+
+def test_every_public_defense_has_a_case() -> None:
+    covered = {name for names in CASES.values() for name in names}
+    assert covered | RESULTS == set(defenses.__all__) and not RESULTS & covered
