@@ -53,7 +53,7 @@ check-site: env ## Open every built page in a real browser without network
 	@$(VENV)/python -m pytest -m site tests/site
 
 check-embedded: env ## Build the site offline on the embedded data alone and open its pages
-	@$(VENV)/python -m pytest -m embedded tests/site/test_embedded.py
+	@$(VENV)/python -m pytest -m embedded tests/site/test_embedded_site.py
 
 lock: env ## Write requirements.lock from what .venv holds
 	@$(VENV)/python tools/lock.py

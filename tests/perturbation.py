@@ -19,17 +19,21 @@ aten = torch.ops.aten
 ROUNDED = {
     aten.convolution, aten.convolution_backward, aten.mm, aten.bmm, aten.addmm, aten.baddbmm,
     aten.mv, aten.dot, aten.addmv, aten.sum, aten.mean, aten.var, aten.std, aten.linalg_vector_norm,
-    aten.logsumexp, aten.exp, aten.log, aten.tanh, aten.sigmoid, aten._softmax, aten._log_softmax,
     aten.native_batch_norm, aten._native_batch_norm_legit_no_training,
     aten.native_batch_norm_backward,
 }  # fmt: skip
+"""Sums, whose rounding is as large as that of their greatest term."""
+ELEMENTWISE = {
+    aten.exp, aten.log, aten.tanh, aten.sigmoid, aten._softmax, aten._log_softmax, aten.logsumexp,
+}  # fmt: skip
+"""Functions of one number, or nearly so: rounded in proportion to the result, and never below 0."""
 INTEGERS = {torch.float32: torch.int32, torch.float64: torch.int64}
 FREE_BITS = 255
 """A rounded value has a bit among its last eight that is not 0, in 255 of 256 cases."""
 
 
 class Perturbation(TorchDispatchMode):
-    """While entered, each operation in `ROUNDED` rounds in its own way for each seed."""
+    """While entered, the operations above round in a way of their own for each seed."""
 
     def __init__(self, seed: int) -> None:
         super().__init__()
@@ -39,16 +43,20 @@ class Perturbation(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        if func.overloadpacket in ROUNDED:
+        sums = func.overloadpacket in ROUNDED
+        if sums or func.overloadpacket in ELEMENTWISE:
             for part in result if isinstance(result, tuple) else (result,):
                 if isinstance(part, Tensor) and part.dtype in INTEGERS and part.numel():
-                    perturb(part, self.seed)
+                    perturb(part, self.seed, by_row=sums)
         return result
 
 
-def perturb(values: Tensor, seed: int) -> None:
-    """Move each rounded value by one rounding of the greatest value of its row, in place."""
-    row = tuple(range(1, values.ndim))
+def perturb(values: Tensor, seed: int, by_row: bool) -> None:
+    """Move each rounded value by one rounding of its own size or of its row's greatest, in place.
+
+    A tensor that holds an infinity or NaN stays as it is.
+    """
+    row = tuple(range(1, values.ndim)) if by_row else ()
     greatest = values.abs().amax(dim=row, keepdim=True) if row else values.abs()
     if not greatest.isfinite().all():
         return

@@ -7,6 +7,7 @@ import torch
 
 from armsrace import datasets
 from armsrace.datasets import Dataset
+from armsrace.defenses import reconstructions
 from armsrace.defenses.reconstructions import reconstructed
 
 
@@ -24,7 +25,13 @@ def test_each_image_is_drawn_near_itself_under_its_label(digits: Dataset) -> Non
     assert 0 < apart.diagonal().max() < 0.02
 
 
-def test_a_digit_is_drawn_alike_in_any_company(digits: Dataset) -> None:
+def test_a_digit_is_drawn_alike_in_any_company(
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A few steps tell whether starts and batches are the image's own. Sixty of them in float32 may
+    # end in another valley where a batch of another size rounds differently.
+    monkeypatch.setattr(reconstructions, "SEARCH", replace(reconstructions.SEARCH, steps=3))
+    monkeypatch.setattr(reconstructions, "reduced_precision", lambda device: None)
     alone = replace(digits, images=digits.images[1:2], labels=digits.labels[1:2])
     together = reconstructed(2, digits).images[1:]
     torch.testing.assert_close(reconstructed(1, alone).images, together, atol=0.02, rtol=0)

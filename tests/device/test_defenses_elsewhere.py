@@ -129,6 +129,11 @@ def inverted(device: torch.device, **changes: Any) -> Any:
     return defenses.invert(vae.decode, images, replace(SEARCH, **changes), generator=draws())
 
 
+def on_the_way(device: torch.device) -> Any:
+    vae, images = moved(drawing(), device), SEEDS[:2].to(device)
+    return defenses.inversion_path(vae.decode, images, SEARCH, [1, 2], generator=draws())
+
+
 def projected(device: torch.device) -> Any:
     """Defense-GAN from drawn starts, invert-and-classify from an encoder's."""
     model, images, labels = given(device)
@@ -241,6 +246,7 @@ CASES: dict[Callable[..., Any], tuple[str, ...]] = {
     magnet: ("MagNet", "ReconstructionError"),
     partial(inverted, halving=0.0): ("LatentSearch",),
     partial(inverted, tolerance=0.09): ("invert",),
+    on_the_way: ("inversion_path",),
     projected: ("LatentProjection", "Purified"),
     nearest_neighbor: ("NearestNeighbor",),
     tempered: ("Tempered",),

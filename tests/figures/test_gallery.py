@@ -19,7 +19,7 @@ PAGE = CLONE / "book" / "gallery.md"
 # What defenses are put together from, and one of whose networks none is shipped.
 PARTS = {
     "RECIPES", "mixture", "trades", "warmed_up", "Tempered", "at_temperature", "softened",
-    "divergence_apart", "Purified", "Inversion", "LatentSearch", "invert",
+    "divergence_apart", "Purified", "Inversion", "LatentSearch", "invert", "inversion_path",
     "Detected", "detection_rate", "divergence", "jensen_shannon", "threshold_at",
     "AdamSearch", "LevenbergMarquardt", "PolishedSearch", "Explanation", "fitted_factors",
 }  # fmt: skip

@@ -10,8 +10,8 @@ from armsrace.evaluation.arena.cells import digits
 @pytest.mark.parametrize("name", list(DEFENSES))
 def test_a_defense_reads_clean_digits_and_has_a_gradient(name: str) -> None:
     defended = DEFENSES[name].on("cpu")
-    images, labels = digits(0, 10)
-    assert defended.served(images, labels).sum() >= 8
+    images, labels = digits(0, 5)
+    assert defended.served(images, labels).sum() >= 4
     moving = images.clone().requires_grad_()
     logits = defended.through(moving)
     assert torch.equal(logits.argmax(1), defended.model(images).argmax(1))

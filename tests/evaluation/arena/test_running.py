@@ -57,7 +57,9 @@ def test_kill_9_in_the_middle_loses_and_repeats_nothing(tmp_path) -> None:
     arena.run(units, tmp_path / "at once")
     whole, pieces = (arena.collected(units, at) for at in (tmp_path / "at once", tmp_path))
     same = [name for name in whole.columns if name != "seconds"]
-    pd.testing.assert_frame_equal(whole[same], pieces[same])
+    # Two processes may have different numbers of threads, and FGSM turns a gradient of rounding
+    # size into a whole step: distances are the same to a few pixels.
+    pd.testing.assert_frame_equal(whole[same], pieces[same], rtol=0.1)
 
 
 def test_an_error_names_its_unit_and_what_is_finished_stays(tmp_path, monkeypatch) -> None:
