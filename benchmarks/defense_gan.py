@@ -7,6 +7,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LinearLR
 
 from armsrace import attacks, datasets, defenses, evaluation, ledger, zoo
 from armsrace.attacks.composition import straight_through
@@ -16,7 +17,12 @@ from armsrace.precision import reduced_precision
 
 BATCH = 50
 REACH = (0.005 * 784) ** 0.5
-SEARCH = partial(defenses.LatentSearch, LATENTS, halving=3.0, precision=reduced_precision())
+PLAIN = partial(defenses.LatentSearch, LATENTS, precision=reduced_precision())
+
+
+def _thinned(restarts: int, steps: int) -> defenses.LatentSearch:
+    falling = partial(LinearLR, start_factor=1.0, end_factor=0.0, total_iters=steps)
+    return PLAIN(restarts=restarts, steps=steps, schedule=falling, halving=20.0)
 
 
 def _measure(name: str, value: float, digits: int, changes: Tensor) -> None:
@@ -31,8 +37,8 @@ def breaks(digits: int) -> None:
     data = datasets.load("mnist", "test")
     images, labels = data.images[:digits], data.labels[:digits]
     full, short, start = (
-        defenses.LatentProjection(generator, SEARCH(restarts=restarts, steps=steps))
-        for restarts, steps in ((10, 200), (1, 25), (4, 60))
+        defenses.LatentProjection(generator, search)
+        for search in (_thinned(10, 200), PLAIN(restarts=1, steps=25), _thinned(4, 60))
     )
 
     def report(name: str, changed: Tensor) -> None:

@@ -22,7 +22,7 @@ from measure import first_right
 from rich.console import Console
 from torch import Tensor, nn
 from torch.optim import SGD
-from torch.optim.lr_scheduler import MultiStepLR
+from torch.optim.lr_scheduler import LinearLR, MultiStepLR
 
 from armsrace import attacks, datasets, zoo
 from armsrace.defenses import LatentSearch, invert
@@ -97,6 +97,10 @@ def compare(name: str, reader: str, digits: int, search: LatentSearch) -> dict[s
             search, halving=2.0, steps=6 * search.steps // 5, **quick
         ),
     }
+    if search.schedule is None:
+        falling = partial(LinearLR, start_factor=1.0, end_factor=0.0, total_iters=search.steps)
+        early = replace(search, schedule=falling, halving=20.0, **quick)
+        searches["thinned early at a falling rate, reduced precision"] = early
     classifier, (images, labels) = zoo.load(reader), first_right(reader, digits)
     attacked = attacks.fgsm(classifier, images, labels, epsilon=EPSILON).images
     kinds = {"clean": images, f"FGSM, ε = {EPSILON}": attacked}

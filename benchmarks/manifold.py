@@ -7,6 +7,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LinearLR
 
 from armsrace import attacks, datasets, defenses, evaluation, ledger, zoo
 from armsrace.attacks.composition import unrolled
@@ -35,7 +36,10 @@ def _encoded(vae: VariationalAutoencoder, images: Tensor) -> Tensor:
 
 
 def _defended(vae: VariationalAutoencoder, classifier: nn.Module) -> nn.Module:
-    search = defenses.LatentSearch(20, precision=reduced_precision())
+    falling = partial(LinearLR, start_factor=1.0, end_factor=0.0, total_iters=200)
+    search = defenses.LatentSearch(
+        20, schedule=falling, halving=20.0, precision=reduced_precision()
+    )
     return defenses.Purified(defenses.LatentProjection(vae.decode, search), classifier)
 
 

@@ -22,8 +22,12 @@ def inline(self: Any, node: nodes.math) -> None:
 
 
 def display(self: Any, node: nodes.math_block) -> None:
-    """Write a formula on a line of its own, after its number where it has one."""
-    self.body.append(self.starttag(node, "div", "", CLASS="math notranslate nohighlight"))
+    """Write a formula on a line of its own, after its number where it has one.
+
+    On a phone it may be wider than the page: then it scrolls, by keyboard too.
+    """
+    known = {"class": "math notranslate nohighlight", "tabindex": "0"}
+    self.body.append(self.starttag(node, "div", "", **known))
     if node["number"]:
         self.body.append(f'<span class="eqno">({get_node_equation_number(self, node)})')
         self.add_permalink_ref(node, "Link to this equation")

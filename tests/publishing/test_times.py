@@ -45,7 +45,8 @@ def test_cells_are_told_apart_and_start_up_is_the_rest(book: Path, profile: str)
     assert absent == []
     seconds, line = found.slowest(1)[0]
     assert seconds >= 0.3 and line == "import time"
-    assert [line for _, line in found.slowest(9)][1:] == ['profile = "reader"', "# The quick one."]
+    rest = {line for _, line in found.slowest(9)[1:]}
+    assert rest == {'profile = "reader"', "# The quick one."}
     assert found.startup == pytest.approx(1.0 - sum(found.record.cells))
     assert found.record.processor == processor_name() != ""
 

@@ -48,8 +48,9 @@ class Record:
     def read(cls, path: Path) -> Record | None:
         """A stored record; None where there is none that can be read, which means: not executed."""
         try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
-        except (FileNotFoundError, ValueError, TypeError):
+            row = json.loads(path.read_text(encoding="utf-8"))
+            return cls(**row | {"cells": tuple(row["cells"])})
+        except (FileNotFoundError, KeyError, ValueError, TypeError):
             return None
 
 

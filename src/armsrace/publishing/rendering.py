@@ -20,9 +20,9 @@ from armsrace.publishing.mathematics import mathml
 def markdown(text: str) -> str:
     """Markdown with tables and dollar mathematics as HTML, formulas as MathML.
 
-    Raises FormulaError for a formula that cannot be read.
+    Wide formulas scroll, by keyboard too. Raises FormulaError for one that cannot be read.
     """
-    return str(_MARKDOWN.render(text))
+    return str(_MARKDOWN.render(text)).replace(_WIDE, f'{_WIDE[:-1]} tabindex="0">')
 
 
 def inline(text: str) -> str:
@@ -59,4 +59,5 @@ def _math(content: str, options: dict[str, Any]) -> str:
     return mathml(content, options["display_mode"])
 
 
+_WIDE = '<div class="math block">'
 _MARKDOWN = MarkdownIt("commonmark").enable("table").use(dollarmath_plugin, renderer=_math)
