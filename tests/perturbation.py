@@ -16,17 +16,17 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 aten = torch.ops.aten
-ROUNDED = {
+PRODUCTS = {
     aten.convolution, aten.convolution_backward, aten.mm, aten.bmm, aten.addmm, aten.baddbmm,
-    aten.mv, aten.dot, aten.addmv, aten.sum, aten.mean, aten.var, aten.std, aten.linalg_vector_norm,
-    aten.native_batch_norm, aten._native_batch_norm_legit_no_training,
-    aten.native_batch_norm_backward,
+    aten.mv, aten.dot, aten.addmv,
 }  # fmt: skip
-"""Sums, whose rounding is as large as that of their greatest term."""
-ELEMENTWISE = {
-    aten.exp, aten.log, aten.tanh, aten.sigmoid, aten._softmax, aten._log_softmax, aten.logsumexp,
+"""Sums of products of either sign, whose rounding is as large as that of their greatest term."""
+OTHERS = {
+    aten.sum, aten.mean, aten.var, aten.std, aten.linalg_vector_norm, aten.logsumexp, aten.exp,
+    aten.log, aten.tanh, aten.sigmoid, aten._softmax, aten._log_softmax, aten.native_batch_norm,
+    aten._native_batch_norm_legit_no_training, aten.native_batch_norm_backward,
 }  # fmt: skip
-"""Functions of one number, or nearly so: rounded in proportion to the result, and never below 0."""
+"""Rounded in proportion to the result."""
 INTEGERS = {torch.float32: torch.int32, torch.float64: torch.int64}
 FREE_BITS = 255
 """A rounded value has a bit among its last eight that is not 0, in 255 of 256 cases."""
@@ -43,18 +43,18 @@ class Perturbation(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        sums = func.overloadpacket in ROUNDED
-        if sums or func.overloadpacket in ELEMENTWISE:
+        products = func.overloadpacket in PRODUCTS
+        if products or func.overloadpacket in OTHERS:
             for part in result if isinstance(result, tuple) else (result,):
                 if isinstance(part, Tensor) and part.dtype in INTEGERS and part.numel():
-                    perturb(part, self.seed, by_row=sums)
+                    perturb(part, self.seed, by_row=products)
         return result
 
 
 def perturb(values: Tensor, seed: int, by_row: bool) -> None:
     """Move each rounded value by one rounding of its own size or of its row's greatest, in place.
 
-    A tensor that holds an infinity or NaN stays as it is.
+    A tensor that holds an infinity or NaN stays as it is; one without a negative value keeps to it.
     """
     row = tuple(range(1, values.ndim)) if by_row else ()
     greatest = values.abs().amax(dim=row, keepdim=True) if row else values.abs()
@@ -67,4 +67,7 @@ def perturb(values: Tensor, seed: int, by_row: bool) -> None:
     mixed = bits.mul(-1640531535).add_(7919 * seed + rows).bitwise_right_shift_(13)
     step = mixed.bitwise_and_(3).sub_(1).clamp_(max=1).to(values.dtype)
     step.mul_(bits.bitwise_and(FREE_BITS) != 0)
+    positive = bool(values.amin() >= 0)
     values.add_(step.mul_(torch.finfo(values.dtype).eps * greatest))
+    if positive:
+        values.clamp_(min=0)

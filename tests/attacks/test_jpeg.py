@@ -29,8 +29,9 @@ def test_jpeg_is_pillows(quality: int, images: Tensor) -> None:
     levels = (images[:, 0] * 255).round().byte().numpy()
     expected = np.stack([_pillow(image, quality) for image in levels])
     ours = physical.jpeg(images, quality)[:, 0].numpy()
-    # libjpeg's integer transform and ours round now and then to neighbouring coefficients.
-    assert np.abs(ours - expected).mean() < 0.3 / 255
+    # libjpeg's integer transform and ours round now and then to neighbouring coefficients. At
+    # quality 1 a black block decodes to half a level: the last bit decides between two.
+    assert np.abs(ours - expected).mean() < (1 if quality == 1 else 0.3) / 255
     assert quality > 90 or np.abs(ours - levels / 255).mean() > 1 / 255, "nothing was lost"
 
 
