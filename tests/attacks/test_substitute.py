@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from armsrace import attacks
-from armsrace.attacks.imitation import train_substitute
+from armsrace.attacks.imitation import Substitute, train_substitute
 from armsrace.contracts import Bounds
 from armsrace.models.layers import predict
 
@@ -91,6 +91,20 @@ def test_fewer_rounds_are_the_beginning_of_more(trained: nn.Module) -> None:
 
         train_substitute(oracle, SEEDS, rounds=rounds, **QUICK)
     assert torch.equal(asked[0][1], asked[1][1])
+
+
+def test_a_watched_substitute_is_what_fewer_rounds_give(trained: nn.Module) -> None:
+    seen: dict[int, tuple[int, float, Tensor]] = {}
+
+    def watch(number: int, made: Substitute) -> None:
+        seen[number] = made.queries, made.agreement, made.model(SEEDS).detach()
+
+    train_substitute(trained, SEEDS, rounds=2, watch=watch, **QUICK)
+    assert list(seen) == [0, 1, 2]
+    for rounds, (queries, agreement, logits) in seen.items():
+        fewer = train_substitute(trained, SEEDS, rounds=rounds, **QUICK)
+        assert (fewer.queries, fewer.agreement) == (queries, agreement)
+        torch.testing.assert_close(fewer.model(SEEDS), logits)
 
 
 def test_the_attack_is_training_and_transfer(trained: nn.Module, digits: Digits) -> None:

@@ -54,6 +54,7 @@ def train_substitute(
     batch_size: int = 128,
     bounds: Bounds = UNIT,
     generator: torch.Generator | None = None,
+    watch: Callable[[int, Substitute], object] | None = None,
 ) -> Substitute:
     """A network that learns to answer as the oracle does, from a few images and their offspring.
 
@@ -70,6 +71,8 @@ def train_substitute(
         bounds: the box of valid pixels, which new images keep.
         generator: where the seed of weights, order and dropout comes from; a new one seeded 0 by
             default.
+        watch: called as watch(round, substitute) before the first round and after each, with the
+            network as it stands, which goes on learning afterwards.
 
     A round moves every image by λ · sign of the slope of the substitute's own logit for the
     oracle's class, and asks the oracle about the images so made. Weights are kept from round to
@@ -99,14 +102,17 @@ def train_substitute(
         model = build().to(seeds)
         optimizer = torch.optim.Adam(model.parameters(), learning_rate)
         images, answers = task.images, _answers(task, task.images)
-        _fit(model, optimizer, images, answers, epochs, batch_size)
-        for _ in range(rounds):
-            born = _offspring(model, images, answers, step, bounds)
-            images = torch.cat([images, born])
-            answers = torch.cat([answers, _answers(task, born)])
+        for number in range(rounds + 1):
+            if number > 0:
+                born = _offspring(model, images, answers, step, bounds)
+                images = torch.cat([images, born])
+                answers = torch.cat([answers, _answers(task, born)])
             _fit(model, optimizer, images, answers, epochs, batch_size)
-        same = predict(model, images).argmax(dim=1) == answers
-    return Substitute(model, len(images), same.double().mean().item())
+            same = predict(model, images).argmax(dim=1) == answers
+            made = Substitute(model, len(images), same.double().mean().item())
+            if watch is not None:
+                watch(number, made)
+    return made
 
 
 @torch.no_grad()
