@@ -22,7 +22,7 @@ PLAIN = partial(defenses.LatentSearch, LATENTS, precision=reduced_precision())
 
 def _thinned(restarts: int, steps: int) -> defenses.LatentSearch:
     falling = partial(LinearLR, start_factor=1.0, end_factor=0.0, total_iters=steps)
-    return PLAIN(restarts=restarts, steps=steps, schedule=falling, halving=40.0)
+    return PLAIN(restarts=restarts, steps=steps, schedule=falling, halving=20.0)
 
 
 def _measure(name: str, value: float, digits: int, changes: Tensor) -> None:
