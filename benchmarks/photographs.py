@@ -69,6 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="+", choices=("fgsm", "evolution"))
     parser.add_argument("--images", type=int, default=100)
+    parser.add_argument("--pixels", type=int, nargs="+", default=[1, 5])
     parser.add_argument("--population", type=int, default=400)
     parser.add_argument("--generations", type=int, default=100)
     given = parser.parse_args()
@@ -76,7 +77,7 @@ def main() -> None:
         if name == "fgsm":
             fgsm(given.images)
             continue
-        for pixels in (1, 5):
+        for pixels in given.pixels:
             evolution(given.images, pixels, given.population, given.generations)
 
 
