@@ -111,6 +111,15 @@ def outdated(app: Sphinx, env: Any, added: set, changed: set, removed: set) -> l
     return [name for name, key in now.items() if key != seen.get(name)]
 
 
+def allow_parallel_reading(app: Sphinx, env: Any, docnames: list[str]) -> None:
+    """Say for extensions of Jupyter Book what they leave out, so that Sphinx reads in parallel.
+
+    One numbers pages when all are read, the other changes nothing but LaTeX.
+    """
+    for name in ("sphinx_multitoc_numbering", "sphinx_jupyterbook_latex"):
+        app.extensions[name].parallel_read_safe = True
+
+
 def add_strip(
     app: Sphinx, pagename: str, template: str, context: dict[str, Any], doctree: nodes.document
 ) -> None:
@@ -198,6 +207,7 @@ def setup(app: Sphinx) -> dict[str, bool | str]:
     app.add_directive("chapter-times", ChapterTimes)
     app.connect("config-inited", use_built_files)
     app.connect("env-get-outdated", outdated)
+    app.connect("env-before-read-docs", allow_parallel_reading)
     app.connect("html-page-context", add_strip)
     app.connect("html-page-context", add_failures, priority=600)
     app.connect("html-page-context", drop_thebe, priority=900)

@@ -6,9 +6,11 @@ is light already as it is, since Sphinx rewrites changed pages only.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import stylesheets
@@ -38,9 +40,15 @@ def lighten(app: Sphinx, error: Exception | None) -> None:
     names = [name for name in stylesheets.sheets(texts.values()) if name != "sphinx-thebe.css"]
     if names:
         stylesheets.bundle(static, names, _words(site, texts.values()))
+
+    def lightened(page: Path) -> str:
+        return Pictures(site, page).lighten(_scripts(texts[page], static, page.name))
+
     pictures = set()
-    for page, text in texts.items():
-        light = Pictures(site, page).lighten(_scripts(text, static, page.name))
+    # Most of the time goes into compressing pictures, for which Python lets go of its lock.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = list(pool.map(lightened, texts))
+    for (page, text), light in zip(texts.items(), found, strict=True):
         if names:
             light = stylesheets.link(light, static)
         if light != text:

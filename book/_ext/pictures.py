@@ -11,6 +11,8 @@ from urllib.parse import unquote
 
 from PIL import Image
 
+from armsrace.resources import replacing
+
 IMG = re.compile(r'<img\b(?:[^>"]|"[^"]*")*>')
 ATTRIBUTE = re.compile(r'([\w-]+)(?:="([^"]*)")?')
 WIDTH = re.compile(r"^\s*width:\s*([\d.]+)px;?\s*$")
@@ -80,11 +82,11 @@ class Pictures:
         name = f"{hashlib.sha256(content).hexdigest()[:24]}.webp"
         target = self.site / "_images" / name
         if not target.is_file():
-            target.parent.mkdir(exist_ok=True)
             picture = Image.open(io.BytesIO(content))
             mode = "RGBA" if picture.has_transparency_data else "RGB"
             # Without loss; quality is the effort: 50 takes a quarter off, 100 hardly more.
-            picture.convert(mode).save(target, "WEBP", lossless=True, quality=50, method=4)
+            with replacing(target) as temporary:
+                picture.convert(mode).save(temporary, "WEBP", lossless=True, quality=50, method=4)
         up = "../" * (len(self.page.relative_to(self.site).parts) - 1)
         return f"{up}_images/{name}"
 

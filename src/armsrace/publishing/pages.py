@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,14 @@ from armsrace.resources import replacing
 
 SOURCES = ("book", "chapters", "src", "data")
 EXECUTES = "Executing notebook"
+# Sphinx reads and writes pages in parallel where asked to; Jupyter Book's command does not ask.
+PROGRAM = """
+from functools import partial
+from jupyter_book import sphinx
+from jupyter_book.cli.main import main
+sphinx.build_sphinx = partial(sphinx.build_sphinx, jobs={jobs})
+main()
+"""
 
 
 class BookError(Exception):
@@ -39,7 +48,7 @@ def render(layout: Layout, unexecuted: Sequence[str], console: Console) -> bool:
         return False
     stamp.unlink(missing_ok=True)
     command = [
-        sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build",
+        sys.executable, "-c", PROGRAM.format(jobs=os.cpu_count() or 1), "build",
         str(layout.root), "--config", str(config), "--path-output", str(layout.output),
     ]  # fmt: skip
     strict = [] if unexecuted else ["-W", "--keep-going"]
