@@ -16,6 +16,7 @@ from pathlib import Path
 import stylesheets
 from pictures import Pictures
 from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
 
 SCRIPT = re.compile(r"[ \t]*<script\b(?P<attributes>[^>]*)>(?P<body>.*?)</script>\n?", re.DOTALL)
 SOURCE = re.compile(r'src="([^"?]+)[^"]*"')
@@ -25,6 +26,11 @@ SEARCH = ("searchtools.js", "language_data.js", "searchindex.js")
 ICONS = "fontawesome.js"
 CLASSES = re.compile(r'class="([^"]*)"')
 PICTURE = re.compile(r"_images/([\w.-]+)")
+THEME = "scripts/pydata-sphinx-theme.js"
+MEASURING = re.compile(
+    r'"complete"===document\.readyState\?(\w+)\(\):window\.addEventListener\("load",\1\)'
+)
+MEASURED = 'void"site.js"'
 # Wherever a page is, its icons are signs of a font: the theme's style sheet has them, too.
 UNUSED = ("scripts/fontawesome.js", "vendor/fontawesome", "sphinx-thebe.js", "sphinx-thebe.css")
 
@@ -54,6 +60,7 @@ def lighten(app: Sphinx, error: Exception | None) -> None:
         if light != text:
             page.write_text(light, encoding="utf-8")
         pictures.update(PICTURE.findall(light))
+    _measure_in_view(static)
     _remove_unused(static)
     for path in (site / "_images").glob("*"):
         if path.name not in pictures:
@@ -92,6 +99,22 @@ def _words(site: Path, texts: Iterable[str]) -> set[str]:
         if path.name != ICONS and path.name not in SEARCH[1:]:
             found.update(stylesheets.WORD.findall(path.read_text(encoding="utf-8")))
     return found
+
+
+def _measure_in_view(static: Path) -> None:
+    """Leave it to site.js to find the boxes that scroll: the theme lays the whole page out for it.
+
+    Raises ExtensionError where the theme's script has changed and nobody noticed.
+    """
+    script = static / THEME
+    if not script.is_file():
+        return
+    text, count = MEASURING.subn(MEASURED, script.read_text(encoding="utf-8"))
+    if count == 0 and MEASURED in text:
+        return  # Done by an earlier build.
+    if count != 1:
+        raise ExtensionError(f"{THEME} no longer measures what scrolls in the way this build knows")
+    script.write_text(text, encoding="utf-8")
 
 
 def _remove_unused(static: Path) -> None:

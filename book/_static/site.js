@@ -21,3 +21,17 @@ for (const kind of ["pointerover", "focusin"]) {
     for (const frame of frames) frame.loading = "eager";
   });
 }
+
+// What scrolls sideways can be scrolled by keyboard. The theme measures all such boxes when a page
+// has loaded, and so makes the browser lay out the whole chapter at once; the build leaves that out.
+// This measures each when it is laid out anyway, as a reader comes near.
+const measured = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    const scrolls =
+      target.scrollWidth > target.clientWidth || target.scrollHeight > target.clientHeight;
+    const index = scrolls ? 0 : -1;
+    if (target.tabIndex !== index) target.tabIndex = index;
+  }
+});
+const boxes = "pre, .cell_output > .output, .pst-scrollable-table-container";
+for (const box of document.querySelectorAll(boxes)) measured.observe(box);

@@ -24,6 +24,21 @@ IMG = re.compile(r'<img\b(?:[^>"]|"[^"]*")*>')
 SHIFTS = """() => { window.shifted = 0; new PerformanceObserver((list) => {
   for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shifted += entry.value;
 }).observe({ type: "layout-shift", buffered: true }) }"""
+# Boxes that scroll and that a keyboard does not reach, each looked at when it is in view.
+UNREACHED = """async () => {
+  const frame = () => new Promise(requestAnimationFrame);
+  const found = [];
+  const boxes = "article pre, .cell_output > .output, .pst-scrollable-table-container";
+  for (const box of document.querySelectorAll(boxes)) {
+    if (!box.checkVisibility()) continue;
+    box.scrollIntoView({ block: "center" });
+    await frame(); await frame(); await frame();
+    const scrolls = box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight;
+    if (scrolls !== box.tabIndex >= 0) found.push(box.textContent.trim().slice(0, 60));
+    window.looked = (window.looked ?? 0) + scrolls;
+  }
+  return found;
+}"""
 PHONE = {"width": 412, "height": 823}
 
 pytestmark = [
@@ -75,6 +90,15 @@ def test_pictures_are_small_files_of_known_size(path: str) -> None:
     assert max(inlined, default=0) <= INLINED
     waited_for = [tag for tag in tags if "/_images/" in tag and 'loading="lazy"' not in tag]
     assert len(waited_for) <= 1
+
+
+@pytest.mark.parametrize("name", ["03_fgsm", "09_inside", "17_analysis_by_synthesis"])
+def test_a_keyboard_reaches_what_scrolls(browser: Browser, address: str, name: str) -> None:
+    page = browser.new_page(viewport=PHONE)
+    page.goto(f"{address}chapters/{name}.html", wait_until="load")
+    assert page.evaluate(UNREACHED) == []
+    assert page.evaluate("window.looked") >= 1
+    page.close()
 
 
 def test_no_script_is_large() -> None:
