@@ -12,7 +12,6 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 import platformdirs
-import torch
 
 import armsrace
 
@@ -49,6 +48,8 @@ def code_version() -> str:
 
 def device_name(device: str) -> str:
     """What a measurement says that it was made on: a GPU's model, else the kind of device."""
+    import torch  # Here: whoever looks for a file need not wait seconds for it.
+
     kind = torch.device(device).type
     if kind == "cuda":
         return torch.cuda.get_device_name(device)
