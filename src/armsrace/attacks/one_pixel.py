@@ -32,8 +32,8 @@ TUTORIAL: Final[dict[str, Any]] = {
 """What tutorials on MNIST ask of SciPy's `differential_evolution`: recombination 1, until the first
 success."""
 
-# Candidates a forward pass. A GPU wants many; on a CPU the activations of a few hundred color images
-# outgrow what the allocator keeps, and each pass then takes twice as long.
+# Candidates a forward pass. A GPU wants many; on a CPU the activations of a few hundred color
+# images outgrow what the allocator keeps, and each pass then takes twice as long.
 CHUNKS = {"cpu": 128}
 CHUNK = 2048
 
