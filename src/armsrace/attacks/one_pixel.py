@@ -32,7 +32,10 @@ TUTORIAL: Final[dict[str, Any]] = {
 """What tutorials on MNIST ask of SciPy's `differential_evolution`: recombination 1, until the first
 success."""
 
-CHUNK = 2048  # candidates a forward pass: enough for speed, few enough for memory
+# Candidates a forward pass. A GPU wants many; on a CPU the activations of a few hundred color
+# images outgrow what the allocator keeps, and each pass then takes twice as long.
+CHUNKS = {"cpu": 128}
+CHUNK = 2048
 
 
 def one_pixel(
@@ -136,8 +139,8 @@ def _evolve(
 def _judged(problem: Problem, genes: Tensor) -> tuple[Tensor, Tensor]:
     """How adversarial each candidate (N, P) is, in log odds, and whether it fools (N, P)."""
     owners = torch.arange(len(genes), device=genes.device).repeat_interleave(genes.shape[1])
-    answers = []
-    for owner, some in zip(owners.split(CHUNK), genes.flatten(0, 1).split(CHUNK), strict=True):
+    chunk, answers = CHUNKS.get(genes.device.type, CHUNK), []
+    for owner, some in zip(owners.split(chunk), genes.flatten(0, 1).split(chunk), strict=True):
         part = problem.subset(owner)
         answers.append(part.loss(painted(part.images, some, problem.bounds), log_odds))
     scores, fooled = (torch.cat(kind).view(genes.shape[:2]) for kind in zip(*answers, strict=True))
