@@ -29,13 +29,13 @@ lab: env ## Open the chapters as notebooks in JupyterLab
 	@$(VENV)/python -m jupyter lab chapters
 
 test: env lint ## Check the code and run the tests
-	@$(VENV)/python -m pytest -n 2
+	@$(VENV)/python -m pytest -n 2 --dist worksteal
 
 test-avx2: env book-avx2 ## Run tests, book and ledger as on a processor without AVX-512
-	@$(AVX2) $(VENV)/python -m pytest -n 2
+	@$(AVX2) $(VENV)/python -m pytest -n 2 --dist worksteal
 
 slow: env ## Run the tests that take long
-	@$(VENV)/python -m pytest -m slow
+	@$(VENV)/python -m pytest -n 2 --dist worksteal -m slow
 
 lint: env ## Check style and types
 	@$(VENV)/ruff check .

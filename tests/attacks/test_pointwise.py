@@ -123,6 +123,7 @@ def test_bad_options_are_named(options: dict[str, Any], rule: str) -> None:
         attacks.pointwise(all_bright, BLACK, LABEL, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.peers
 @pytest.mark.parametrize("norm, restarts", [("l0", 6), ("l2", 10)])
 def test_it_is_nearer_than_foolbox_at_fewer_queries(

@@ -76,7 +76,9 @@ def test_site_shows_outputs_and_is_rebuilt_only_where_something_changed(book: Pa
     ("repository", "named", "theme"),
     [
         ("git@github.com:some/book.git", {"colab.research.google.com", "mybinder.org"}, True),
-        ("https://git.example.org/some/book", {"mybinder.org"}, False),
+        pytest.param(
+            "https://git.example.org/some/book", {"mybinder.org"}, False, marks=pytest.mark.slow
+        ),
     ],
 )
 def test_launch_buttons_lead_to_the_repository(
@@ -95,6 +97,7 @@ def test_launch_buttons_lead_to_the_repository(
     assert "ARMSRACE_REPOSITORY=" not in told and "{{" not in told
 
 
+@pytest.mark.slow
 def test_warning_fails_the_build_and_is_shown(book: Path) -> None:
     (book / "chapters/01_one.md").write_text(chapter(COUNTING, prose="See [x](missing.md)."))
     for _ in range(2):
@@ -132,6 +135,7 @@ def attributes(tag: str) -> dict[str, str]:
     return dict(re.findall(r'([a-z]+)="([^"]*)"', tag))
 
 
+@pytest.mark.slow
 def test_pages_are_light(book: Path) -> None:
     """Formulas and pictures are ready-made, and a page loads only what it uses."""
     prose = "A formula $x^2$.\n\n$$ y = 1 $$ (label)"
@@ -161,6 +165,7 @@ def test_pages_are_light(book: Path) -> None:
         assert ".fa-magnifying-glass:before" in style and ".fa-guitar" not in style
 
 
+@pytest.mark.slow
 def test_one_chapter_is_built_beside_others_that_were_never_executed(book: Path) -> None:
     (book / "chapters/02_two.md").write_text(chapter("1 / 0"))
     toc = book / "_toc.yml"
@@ -216,6 +221,7 @@ def test_failing_chapter_costs_its_own_page_and_no_other(
     assert "ar-failed" not in (html / "book/intro.html").read_text()
 
 
+@pytest.mark.slow
 def test_failing_report_costs_its_own_page_and_no_other(book: Path) -> None:
     (book / "book/ledger.md").write_text(HEADER + "# The ledger\n\n" + cell("1 / 0"))
     with pytest.raises(
@@ -228,6 +234,7 @@ def test_failing_report_costs_its_own_page_and_no_other(book: Path) -> None:
     assert 'href="../book/ledger.html"' in (html / "book/intro.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_report_between_chapters_waits_for_the_last(book: Path) -> None:
     (book / "chapters/02_two.md").write_text(chapter(COUNTING))
     counted = 'print(len(open("../runs.txt").read().split()), "chapters before")'
