@@ -39,6 +39,7 @@ slow: env ## Run the tests that take long
 
 lint: env ## Check style and types
 	@$(VENV)/ruff check .
+	@$(VENV)/ruff format --check --quiet .
 	@$(VENV)/mypy
 
 train: env ## Train every network of the zoo anew (resumes after an interruption)

@@ -83,7 +83,7 @@ def test_unsupported_python_is_named(
     bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch, version: tuple[int, int, int]
 ) -> None:
     monkeypatch.setattr(bootstrap.sys, "version_info", version)
-    with pytest.raises(SystemExit, match="Python must be 3.11 to 3.13, got"):
+    with pytest.raises(SystemExit, match=r"Python must be 3.11 to 3.13, got"):
         bootstrap.main()
 
 

@@ -24,7 +24,7 @@ def test_bounds_clip_to_both_ends() -> None:
 
 
 @pytest.mark.parametrize(
-    "ends, rule",
+    ("ends", "rule"),
     [
         ((1.0, 0.0), "bounds.lower must be < bounds.upper, got 1.0, 0.0"),
         ((0.5, 0.5), "bounds.lower must be < bounds.upper"),
@@ -89,7 +89,7 @@ def test_probabilities_are_recognised(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize(
-    "logits, rule",
+    ("logits", "rule"),
     [
         (LOGITS[0], "model must return logits of shape (2, K), got (3,)"),
         (LOGITS[:1], "model must return logits of shape (2, K), got (1, 3)"),

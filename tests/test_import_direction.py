@@ -59,7 +59,7 @@ def test_every_module_belongs_to_a_layer() -> None:
 
 
 @pytest.mark.parametrize(
-    "file, line, complaint",
+    ("file", "line", "complaint"),
     [
         ("attacks/pgd.py", "from armsrace.defenses import purify", "defenses"),
         ("attacks/pgd.py", "from armsrace import defenses", "defenses"),
@@ -80,7 +80,7 @@ def test_a_violation_is_found(tmp_path: Path, file: str, line: str, complaint: s
 
 
 @pytest.mark.parametrize(
-    "file, line",
+    ("file", "line"),
     [
         ("cli.py", "from armsrace import attacks, evaluation"),
         ("attacks/pgd.py", "from armsrace.attacks.norms import project"),

@@ -22,9 +22,7 @@ ASK = "from armsrace.precision import reduced_precision; print(reduced_precision
 
 
 @pytest.fixture(params=[True, False], ids=["native", "absent"])
-def native(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[bool]:
+def native(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[bool]:
     """The tests' processor, told that it has bfloat16 and that it has none."""
     monkeypatch.setitem(precision.NATIVE, "cpu", lambda: request.param)
     precision._reduced.cache_clear()
@@ -75,7 +73,7 @@ def test_a_laptop_with_avx2_gets_float32() -> None:
 
 
 @pytest.mark.parametrize(
-    "onednn, avx2, instructions, expected",
+    ("onednn", "avx2", "instructions", "expected"),
     [
         (True, True, True, True),
         (True, True, False, False),  # AVX-512 without its bfloat16: oneDNN emulates

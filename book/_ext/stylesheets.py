@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -96,7 +97,7 @@ def _selectors(prelude: Iterable[Any]) -> list[list[Any]]:
 
 def _can_match(selector: list[Any], words: set[str]) -> bool:
     """Whether each class that a selector asks for is one of the words; `:not(…)` asks for none."""
-    pairs = zip(selector, selector[1:], strict=False)
+    pairs = itertools.pairwise(selector)
     return all(name.value in words for dot, name in pairs if dot == "." and name.type == "ident")
 
 

@@ -45,7 +45,7 @@ def test_a_target_in_third_place_has_a_slope() -> None:
     assert torch.autograd.grad(found.sum(), logits)[0][0, 2] < 0
 
 
-@pytest.mark.parametrize("loss, classes", [(logits_ratio, 2), (targeted_logits_ratio, 3)])
+@pytest.mark.parametrize(("loss", "classes"), [(logits_ratio, 2), (targeted_logits_ratio, 3)])
 def test_too_few_classes_are_refused(loss: Loss, classes: int) -> None:
     with pytest.raises(ValueError, match=f"at least {classes + 1} classes, got {classes}"):
         loss(torch.zeros(1, classes), torch.zeros(1, dtype=torch.int64))
@@ -89,7 +89,7 @@ def test_a_point_that_fools_beats_one_of_greater_loss() -> None:
 
 
 @pytest.mark.peers
-@pytest.mark.parametrize("norm, epsilon", [("linf", 0.04), ("l2", 0.5)])
+@pytest.mark.parametrize(("norm", "epsilon"), [("linf", 0.04), ("l2", 0.5)])
 @pytest.mark.parametrize("name", ["ce", "dlr"])
 def test_the_climb_is_torchattacks(exact: Exact, norm: str, epsilon: float, name: str) -> None:
     torchattacks = pytest.importorskip("torchattacks")

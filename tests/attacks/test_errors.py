@@ -106,7 +106,7 @@ def test_bad_gradient_is_named(spec: AttackSpec, fault: str) -> None:
 
 @pytest.mark.parametrize("spec", [s for s in SPECS if s.targeted], ids=lambda spec: spec.name)
 @pytest.mark.parametrize(
-    "targets, kind, rule",
+    ("targets", "kind", "rule"),
     [
         (LABELS[:1], ValueError, "targets must have shape (2,), got (1,)"),
         (LABELS.float(), TypeError, "targets must be int64, got"),
@@ -122,7 +122,7 @@ def test_bad_targets_are_named(
 
 
 @pytest.mark.parametrize("spec", [s for s in SPECS if s.budget], ids=lambda spec: spec.name)
-@pytest.mark.parametrize("epsilon, got", [(-0.1, "-0.1"), (NAN, "nan"), (INFINITY, "inf")])
+@pytest.mark.parametrize(("epsilon", "got"), [(-0.1, "-0.1"), (NAN, "nan"), (INFINITY, "inf")])
 def test_bad_epsilon_is_named(spec: AttackSpec, epsilon: float, got: str) -> None:
     with pytest.raises(ValueError, match=re.escape(f"epsilon must be >= 0, got {got}")):
         _attack(spec, {"epsilon": epsilon})

@@ -46,7 +46,7 @@ def test_model_is_no_name() -> None:
 
 @pytest.mark.parametrize("attack", [attacks.pgd, attacks.auto_pgd])
 def test_loss_is_no_name(attack: Any) -> None:
-    with pytest.raises(TypeError, match="loss must be a function such as .*, got 'ce'"):
+    with pytest.raises(TypeError, match=r"loss must be a function such as .*, got 'ce'"):
         attack(MODEL, *DIGITS, epsilon=0.1, loss="ce")
 
 
@@ -66,7 +66,7 @@ def test_a_fault_of_the_model_is_left_alone() -> None:
 
 
 def test_a_curve_asks_for_an_attack_with_a_budget() -> None:
-    with pytest.raises(TypeError, match="attack must take epsilon=.* accuracy_at"):
+    with pytest.raises(TypeError, match=r"attack must take epsilon=.* accuracy_at"):
         evaluation.robustness_curve(MODEL, attacks.deepfool, *DIGITS, [0.0, 0.1])
     made: Any = attacks.fgsm(MODEL, *DIGITS, epsilon=0.1)
     with pytest.raises(TypeError, match=re.escape("attack must be a function such as")):

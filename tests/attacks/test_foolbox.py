@@ -59,7 +59,7 @@ def test_targeted_fgsm_is_foolbox(s3_cnn: nn.Module, some: Digits) -> None:
     check_same(attacks.fgsm(s3_cnn, *some, epsilon=0.2, targets=targets).images, theirs, some[0])
 
 
-@pytest.mark.parametrize("epsilon, steps", [(0.1, 10), (0.3, 40)])
+@pytest.mark.parametrize(("epsilon", "steps"), [(0.1, 10), (0.3, 40)])
 def test_bim_and_pgd_are_foolbox(
     s3_cnn: nn.Module, some: Digits, epsilon: float, steps: int
 ) -> None:
@@ -73,7 +73,7 @@ def test_bim_and_pgd_are_foolbox(
         check_same(bim, theirs, some[0])
 
 
-@pytest.mark.parametrize("epsilon, steps", [(1.0, 10), (2.0, 40)])
+@pytest.mark.parametrize(("epsilon", "steps"), [(1.0, 10), (2.0, 40)])
 def test_pgd_l2_is_foolbox(exact: Exact, epsilon: float, steps: int) -> None:
     model, *some = exact
     options = {"steps": steps, "random_start": False}

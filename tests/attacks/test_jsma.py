@@ -100,7 +100,7 @@ def test_pairs_are_exact_for_many_slopes_and_ties() -> None:
 
 
 @pytest.mark.parametrize("pixels", [1, 2])
-@pytest.mark.parametrize("gamma, most", [(0.0, 0), (0.002, 1), (0.016, 12), (10 / 784, 10)])
+@pytest.mark.parametrize(("gamma", "most"), [(0.0, 0), (0.002, 1), (0.016, 12), (10 / 784, 10)])
 def test_never_more_than_the_fraction(trained, digits, gamma, most, pixels) -> None:
     """Neither in what is returned nor on the way; pairs leave an odd pixel, 10 / 784 gives ten."""
     images, labels = digits[0][:20], digits[1][:20]

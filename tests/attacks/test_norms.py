@@ -41,7 +41,7 @@ def test_l1_projection_is_the_root_found_one(epsilon: float, seed: int, size: fl
         np.testing.assert_allclose(projected.numpy(), expected, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("norm, order", [("l1", 1), ("l2", 2)])
+@pytest.mark.parametrize(("norm", "order"), [("l1", 1), ("l2", 2)])
 def test_projection_is_the_nearest_point_of_the_ball(norm: Norm, order: int) -> None:
     point = torch.tensor([0.9, -0.4, 0.3, 0.0], dtype=torch.float64).view(1, 1, 2, 2)
     target = point.flatten().numpy()

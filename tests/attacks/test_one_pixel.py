@@ -109,7 +109,7 @@ def test_the_tutorials_options_are_accepted() -> None:
 
 
 @pytest.mark.parametrize(
-    "options, rule",
+    ("options", "rule"),
     [
         ({"pixels": 0}, "pixels must be >= 1, got 0"),
         ({"population": 3}, "population must be >= 4, got 3"),

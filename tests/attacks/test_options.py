@@ -17,7 +17,7 @@ FLAT = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
 
 
 @pytest.mark.parametrize(
-    "attack, options, rule",
+    ("attack", "options", "rule"),
     [
         (attacks.fgsm, {"norm": "l0"}, "norm must be one of linf, l2, l1, got 'l0'"),
         (attacks.pgd, {"norm": "L2"}, "norm must be one of linf, l2, l1, got 'L2'"),

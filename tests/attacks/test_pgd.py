@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ def _loss(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("targeted", [False, True])
-@pytest.mark.parametrize("norm, epsilon", [("linf", 0.06), ("l2", 0.8), ("l1", 3.0)])
+@pytest.mark.parametrize(("norm", "epsilon"), [("linf", 0.06), ("l2", 0.8), ("l1", 3.0)])
 def test_restarts_are_never_worse(
     norm: Norm, epsilon: float, targeted: bool, trained: nn.Module, digits: Digits
 ) -> None:
@@ -38,7 +39,7 @@ def test_restarts_are_never_worse(
         )
         for restarts in (1, 2, 5)
     ]  # fmt: skip
-    for fewer, more in zip(results, results[1:], strict=False):
+    for fewer, more in itertools.pairwise(results):
         assert (more.success >= fewer.success).all(), "a success was lost"
         kept = fewer.success
         assert torch.equal(more.images[kept], fewer.images[kept]), "the first success is kept"

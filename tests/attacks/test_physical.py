@@ -125,7 +125,7 @@ def test_gradient_is_right(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "call, rule",
+    ("call", "rule"),
     [
         (lambda x: physical.blur(x, -1.0), "sigma must be >= 0, got -1"),
         (lambda x: physical.blur(x, float("nan")), "sigma must be finite, got NaN"),

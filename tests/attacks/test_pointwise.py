@@ -112,7 +112,7 @@ def test_a_bad_start_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    "options, rule",
+    ("options", "rule"),
     [
         ({"norm": "linf"}, "norm must be one of l0, l2, got 'linf'"),
         ({"restarts": 0}, "restarts must be >= 1, got 0"),
@@ -125,7 +125,7 @@ def test_bad_options_are_named(options: dict[str, Any], rule: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.peers
-@pytest.mark.parametrize("norm, restarts", [("l0", 6), ("l2", 10)])
+@pytest.mark.parametrize(("norm", "restarts"), [("l0", 6), ("l2", 10)])
 def test_it_is_nearer_than_foolbox_at_fewer_queries(
     s3_cnn: nn.Module, digits: Digits, norm: Norm, restarts: int
 ) -> None:

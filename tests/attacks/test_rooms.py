@@ -76,7 +76,9 @@ def test_the_expectation_over_rooms_has_a_gradient() -> None:
     assert (slope > 0).all() and (slope[..., 0] > slope[..., -1]).all()
 
 
-@pytest.mark.parametrize("count, options, name", [(0, {}, "count"), (1, {"length": 1}, "length")])
+@pytest.mark.parametrize(
+    ("count", "options", "name"), [(0, {}, "count"), (1, {"length": 1}, "length")]
+)
 def test_bad_settings_are_named(count: int, options: dict[str, int], name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} must be >="):
         room_responses(count, torch.Generator(), **options)

@@ -50,7 +50,7 @@ def _named(value: Any) -> str | None:
     return value.__name__ if callable(value) else ""
 
 
-@pytest.mark.parametrize("attack, catches, complaint", BROKEN, ids=_named)
+@pytest.mark.parametrize(("attack", "catches", "complaint"), BROKEN, ids=_named)
 def test_broken_attack_is_caught(
     attack: Attack, catches: Property, complaint: str, case: Case
 ) -> None:
@@ -61,6 +61,6 @@ def test_broken_attack_is_caught(
         catches(spec, case)
 
 
-@pytest.mark.parametrize("holds", (*properties.PROPERTIES, properties.fools), ids=_named)
+@pytest.mark.parametrize("holds", [*properties.PROPERTIES, properties.fools], ids=_named)
 def test_honest_attack_passes(holds: Property, case: Case) -> None:
     holds(AttackSpec("honest", broken.honest), case)

@@ -19,7 +19,7 @@ def test_fgsm_is_torchattacks(s3_cnn: nn.Module, some: Digits, epsilon: float) -
     check_same(ours, torchattacks.FGSM(s3_cnn, eps=epsilon)(*some), some[0])
 
 
-@pytest.mark.parametrize("epsilon, steps", [(0.1, 10), (0.3, 40)])
+@pytest.mark.parametrize(("epsilon", "steps"), [(0.1, 10), (0.3, 40)])
 def test_pgd_is_torchattacks(s3_cnn: nn.Module, some: Digits, epsilon: float, steps: int) -> None:
     peer = torchattacks.PGD(
         s3_cnn, eps=epsilon, alpha=2.5 * epsilon / steps, steps=steps, random_start=False
@@ -28,7 +28,7 @@ def test_pgd_is_torchattacks(s3_cnn: nn.Module, some: Digits, epsilon: float, st
     check_same(ours, peer(*some), some[0])
 
 
-@pytest.mark.parametrize("epsilon, steps", [(0.1, 10), (0.3, 40)])
+@pytest.mark.parametrize(("epsilon", "steps"), [(0.1, 10), (0.3, 40)])
 def test_bim_is_torchattacks(exact: Exact, epsilon: float, steps: int) -> None:
     model, images, labels = exact
     size = 2.5 * epsilon / steps

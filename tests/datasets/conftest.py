@@ -124,11 +124,11 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
 
     def start(folder: Path, before_get: Callable[[], object] = lambda: None) -> Mirror:
         class Handler(http.server.SimpleHTTPRequestHandler):
-            def do_HEAD(self) -> None:  # noqa: N802
+            def do_HEAD(self) -> None:
                 mirror.requests.append(f"HEAD {self.path}")
                 super().do_HEAD()
 
-            def do_GET(self) -> None:  # noqa: N802
+            def do_GET(self) -> None:
                 mirror.requests.append(f"GET {self.path}")
                 before_get()
                 super().do_GET()

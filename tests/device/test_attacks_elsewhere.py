@@ -86,7 +86,7 @@ def test_a_targeted_attack(name: str) -> None:
 
 
 def camera(device: torch.device) -> Tensor:
-    model, images, _ = given(device)
+    _model, images, _ = given(device)
     return physical.camera(images.expand(-1, 3, -1, -1), draws())
 
 
@@ -142,9 +142,7 @@ def in_rooms(device: torch.device) -> Any:
     model, waves, words = sounds(device)
     heard = rooms.InRooms(model, rooms.room_responses(4, draws(), length=256)).to(device)
     expected = composition.expectation(heard, 2)
-    return attacks.pgd(
-        expected, waves, words, epsilon=0.1, steps=2, bounds=psychoacoustic.WAVES
-    )
+    return attacks.pgd(expected, waves, words, epsilon=0.1, steps=2, bounds=psychoacoustic.WAVES)
 
 
 @cache

@@ -28,8 +28,8 @@ from attacks.borrowed import SEEDS
 from elsewhere import same_on_both
 
 sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("defenses", "models")]
-from linear_classes import LinearClasses, noisy_draws  # noqa: E402
-from small_vaes import small  # noqa: E402
+from linear_classes import LinearClasses, noisy_draws
+from small_vaes import small
 
 SEARCH = defenses.LatentSearch(4, restarts=3, steps=4)
 QUICK = defenses.LevenbergMarquardt(steps=3, starts=2)
@@ -208,7 +208,7 @@ def apart(device: torch.device) -> Tensor:
 
 
 def trained(device: torch.device) -> Any:
-    model, images, labels = given(torch.device("cpu"))
+    _model, images, labels = given(torch.device("cpu"))
     data = Dataset(images.repeat(3, 1, 1, 1), labels.repeat(3), "mnist", "train", "", Path())
     recipe = replace(defenses.RECIPES["s3-cnn-rand-fgsm"], epochs=1, batch_size=3)
     made, _ = fit(lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), data, recipe,

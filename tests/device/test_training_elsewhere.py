@@ -33,7 +33,7 @@ from attacks.borrowed import SEEDS, linear
 from elsewhere import run_there, same_on_both
 
 sys.path.append(str(Path(__file__).parents[1] / "models"))
-from small_vaes import small  # noqa: E402
+from small_vaes import small
 
 RECIPE = Recipe(2, 6, torch.optim.Adam, one_cycle(1e-2), "", order=balanced)
 

@@ -14,7 +14,7 @@ from armsrace.defenses import AnalysisBySynthesis
 from armsrace.evaluation import linf_bounds, synthesis_bounds
 
 sys.path.append(str(Path(__file__).parents[1] / "defenses"))
-from linear_classes import CLASSES, PIXELS, LinearClasses, noisy_draws  # noqa: E402
+from linear_classes import CLASSES, PIXELS, LinearClasses, noisy_draws
 
 COUNT = 12
 

@@ -23,7 +23,7 @@ from armsrace.evaluation import (
 from armsrace.evaluation.synthesis_halfspaces import shortest
 
 sys.path.append(str(Path(__file__).parents[1] / "defenses"))
-from linear_classes import CLASSES, LinearClasses, noisy_draws  # noqa: E402
+from linear_classes import CLASSES, LinearClasses, noisy_draws
 
 COUNT = 12
 

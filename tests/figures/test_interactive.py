@@ -66,7 +66,7 @@ def test_markup_depends_on_the_content_alone() -> None:
     assert made().html == made().html
     first, second = (
         Reader(made().html),
-        Reader(figures.slider([b for b in pngs()], ["a", "b"], "n", "c", "d").html),
+        Reader(figures.slider(list(pngs()), ["a", "b"], "n", "c", "d").html),
     )
     assert first.all("figure")[0]["id"] != second.all("figure")[0]["id"]
 

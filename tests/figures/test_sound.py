@@ -31,7 +31,7 @@ def test_half_a_second_is_small() -> None:
 
 
 @pytest.mark.parametrize(
-    "sounds, rule", [({}, "at least one"), ({"x": torch.tensor([1.5])}, "'x' must lie in")]
+    ("sounds", "rule"), [({}, "at least one"), ({"x": torch.tensor([1.5])}, "'x' must lie in")]
 )
 def test_bad_sounds_are_named(sounds: dict[str, torch.Tensor], rule: str) -> None:
     with pytest.raises(ValueError, match=rule):
@@ -49,7 +49,7 @@ def test_cells_above_the_threshold_are_tinted() -> None:
 
 
 @pytest.mark.parametrize(
-    "panels, rule",
+    ("panels", "rule"),
     [({}, "at least one"), ({"x": (torch.zeros(2, 2), torch.zeros(2, 3))}, "threshold of 'x'")],
 )
 def test_bad_panels_are_named(panels, rule: str) -> None:

@@ -8,10 +8,10 @@ from pydantic import ValidationError
 from armsrace.ledger import Claim, Verdict, claims, load_claims, verdict
 from armsrace.ledger.claims import papers
 
-FIELDS = dict(
-    id="c", citation="k", where="§1", chapter=1, statement="s", protocol="p", unit="%",
-    reported=90.0, source="paper",
-)  # fmt: skip
+FIELDS = {
+    "id": "c", "citation": "k", "where": "§1", "chapter": 1, "statement": "s", "protocol": "p",
+    "unit": "%", "reported": 90.0, "source": "paper",
+}  # fmt: skip
 
 
 def claim(**changes: object) -> Claim:

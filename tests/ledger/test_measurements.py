@@ -22,7 +22,15 @@ def session(monkeypatch, tmp_path):
 
 def store(folder, profile: str, **values: float) -> None:
     rows = [
-        dict(id=key, value=value, n=10, data="MNIST", device="CPU", date="2026-01-01", commit="a")
+        {
+            "id": key,
+            "value": value,
+            "n": 10,
+            "data": "MNIST",
+            "device": "CPU",
+            "date": "2026-01-01",
+            "commit": "a",
+        }
         for key, value in values.items()
     ]
     (folder / f"{profile}.json").write_text(json.dumps(rows))

@@ -24,7 +24,7 @@ def test_an_image_is_drawn_from_its_own_code_and_weights() -> None:
     weights = list(network.parameters())
     slopes = torch.autograd.grad(drawn[1].sum(), [codes, *weights])
     for slope in slopes:
-        first, second, third = slope.unflatten(0, (3, -1)).flatten(1).abs().amax(1)
+        first, _second, third = slope.unflatten(0, (3, -1)).flatten(1).abs().amax(1)
         assert first == third == 0
     assert slopes[0][1].abs().max() > 0
 

@@ -61,7 +61,7 @@ def test_without_a_repository_the_notebook_says_what_to_do(project: Path) -> Non
         setup = nbformat.read(folder / "01_one.ipynb", 4).cells[1].source
         assert "git+" not in setup and "http" not in setup
         exec(setup, {})  # the package is here
-        with pytest.raises(ImportError, match="run `pip install .` in a clone"):
+        with pytest.raises(ImportError, match=r"run `pip install .` in a clone"):
             exec(setup.replace('"armsrace")', '"armsrace_of_nobody")'), {})
 
 

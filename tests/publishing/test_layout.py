@@ -42,7 +42,7 @@ def test_missing_file_is_named(project: Path) -> None:
 def test_unknown_profile_and_folder_without_a_book_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="profile must be one of reader, paper, smoke, got 'x'"):
         Layout("x", tmp_path)
-    with pytest.raises(FileNotFoundError, match="has no _toc.yml"):
+    with pytest.raises(FileNotFoundError, match=r"has no _toc.yml"):
         Layout("reader", tmp_path)
 
 

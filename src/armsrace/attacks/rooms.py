@@ -34,9 +34,7 @@ def room_responses(
     check_count("count", count)
     check_count("rate", rate)
     check_count("length", length, 2)
-    draws = torch.rand(
-        count, 10, generator=generator, dtype=torch.float64, device=generator.device
-    )
+    draws = torch.rand(count, 10, generator=generator, dtype=torch.float64, device=generator.device)
     smallest, largest = draws.new_tensor([[3, 3, 2.4], [8, 6, 3.5]])
     size = smallest + (largest - smallest) * draws[:, :3]
     speaker, ear = (0.5 + (size - 1) * part for part in draws[:, 3:9].split(3, dim=1))

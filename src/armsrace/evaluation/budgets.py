@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import torch
@@ -78,6 +79,6 @@ def _check_ascending(epsilons: Sequence[float]) -> None:
     if len(epsilons) == 0:
         raise ValueError("epsilons must not be empty")
     check_at_least("epsilons", epsilons[0], 0)
-    for low, high in zip(epsilons, epsilons[1:], strict=False):
+    for low, high in itertools.pairwise(epsilons):
         if not low < high:
             raise ValueError(f"epsilons must ascend, got {low:g} before {high:g}")

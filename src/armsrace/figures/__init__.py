@@ -16,11 +16,11 @@ from armsrace.figures.tables import ThreatModel, table
 
 __all__ = [
     "CYCLE",
+    "PALETTE",
     "DigitMap",
     "Exhibit",
     "Marked",
     "Markup",
-    "PALETTE",
     "Plot",
     "ThreatModel",
     "attack_panel",

@@ -100,7 +100,7 @@ def test_outcomes_are_exported_whole(tmp_path) -> None:
     pd.testing.assert_frame_equal(arena.read(tmp_path / "all.parquet"), outcomes)
     arena.export(outcomes, tmp_path / "all.csv")
     assert pd.read_csv(tmp_path / "all.csv")["key"].tolist() == outcomes["key"].tolist()
-    with pytest.raises(ValueError, match="path's ending must be one of .parquet, .csv"):
+    with pytest.raises(ValueError, match=r"path's ending must be one of .parquet, .csv"):
         arena.export(outcomes, tmp_path / "all.xlsx")
     with pytest.raises(arena.OutcomesError, match="is missing"):
         arena.read(tmp_path / "none.parquet")
