@@ -46,6 +46,7 @@ def test_table_prints_fractions_as_asked() -> None:
     markup = table(rows, caption="C", numbers=".1%").html
     for endless in (torch.tensor(torch.inf), "inf", f"{torch.inf:.1%}"):
         assert "<td>∞</td>" in table([{"median": endless}], caption="C").html
+    assert "<td>∞ / 85%</td>" in table([{"median": "inf / 85%"}], caption="C").html
     assert "<td>information</td>" in table([{"median": "information"}], caption="C").html
     assert "<td>3</td><td>12.3%</td><td>87.7%</td><td>2</td>" in markup
 

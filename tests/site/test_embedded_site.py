@@ -25,7 +25,7 @@ from armsrace.resources import CLONE
 
 PROFILE = "smoke"
 PAGES = notebooks(CLONE)
-OWN, SHARED = ("book", "chapters", "_toc.yml", "_config.yml", "requirements.lock"), ("src", "data")
+PARTS = ("book", "chapters", "src", "data", "_toc.yml", "_config.yml", "requirements.lock")
 BUILD = """
 import sys
 from pathlib import Path
@@ -44,15 +44,14 @@ pytestmark = pytest.mark.embedded
 
 @pytest.fixture(scope="module")
 def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
-    """The site of the smoke profile, in a copy of the clone that shares library and weights."""
+    """The site of the smoke profile, built by a copy of the clone: nothing is left from before."""
     root = tmp_path_factory.mktemp("embedded")
-    for name in OWN:
+    for name in PARTS:
         copy = shutil.copytree if (CLONE / name).is_dir() else shutil.copy
         copy(CLONE / name, root / name)
-    for name in SHARED:
-        (root / name).symlink_to(CLONE / name, target_is_directory=True)
     environment = {key: value for key, value in os.environ.items() if key != "ARMSRACE_DATA"}
     environment |= {"ARMSRACE_OFFLINE": "1", "XDG_CACHE_HOME": str(root / "cache")}
+    environment["PYTHONPATH"] = str(root / "src")
     command = [sys.executable, "-c", BUILD, str(root), PROFILE]
     subprocess.run(command, env=environment, check=True)
     return Layout(PROFILE, root)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -12,6 +13,8 @@ from torch import Tensor
 from armsrace.contracts import check_at_least, check_choice
 from armsrace.figures.interactive import Markup
 
+ENDLESS = re.compile(r"\binf\b%?")
+"""What Python writes for infinity, be it alone or one of a cell's numbers."""
 BALLS = {"linf": "‖δ‖∞", "l2": "‖δ‖₂", "l1": "‖δ‖₁", "l0": "‖δ‖₀"}
 
 
@@ -98,4 +101,4 @@ def table(
 def _text(cell: object, numbers: str) -> str:
     cell = cell.item() if isinstance(cell, Tensor) else cell
     text = format(cell, numbers) if isinstance(cell, float) else str(cell)
-    return "∞" if text.rstrip("%") == "inf" else text
+    return ENDLESS.sub("∞", text)
