@@ -183,7 +183,7 @@ def _said(effort: dict[str, Any]) -> str:
 
 
 def _prongs(defense: defenses.MagNet, images: Tensor, labels: Tensor) -> dict[str, float]:
-    """Shares read rightly without a defense, and handled by one prong and by both."""
+    """Shares classified correctly without a defense, and handled by one prong and by both."""
     right = predict(defense.classifier, images).argmax(dim=1) == labels
     reformed = predict(defense, images).argmax(dim=1) == labels
     refused = predict(defense.with_refusal(), images).argmax(dim=1) == 10

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
-from site_browser import chromium_path, problems, served, started
+from site_browser import chromium_path, problems, served
 from site_links import broken
 
 from armsrace import attacks
@@ -30,12 +30,6 @@ pytestmark = [
     pytest.mark.site,
     pytest.mark.skipif(chromium_path() is None, reason="no Chromium here: the site is not opened"),
 ]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with started() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

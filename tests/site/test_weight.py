@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Response
-from site_browser import READY, chromium_path, served, started
+from site_browser import READY, chromium_path, served
 
 SITE = Path(__file__).resolve().parents[2] / "_build" / "html"
 PLAYGROUND = "_static/playground/index.html"
@@ -45,12 +45,6 @@ pytestmark = [
     pytest.mark.site,
     pytest.mark.skipif(chromium_path() is None, reason="no Chromium here: the site is not opened"),
 ]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with started() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")
