@@ -1,12 +1,12 @@
 # Each target sets up .venv by itself; that takes minutes the first time and no time after.
 PYTHON ?= python3
 VENV := .venv/bin
-# Compiling what is imported anew takes each process eight seconds; .venv is where it is kept.
+# Compiling what is imported again takes each process eight seconds; .venv is where it is kept.
 export PYTHONDONTWRITEBYTECODE :=
 # What most laptops have: torch, oneDNN and MKL leave a newer processor's instructions unused.
 AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
 .DEFAULT_GOAL := help
-.PHONY: help env book book-avx2 serve test test-avx2 slow lint train bench check-site check-embedded lab lock clean
+.PHONY: help env book book-avx2 serve test test-avx2 coverage slow lint train bench check-site check-embedded lab lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,19 +34,24 @@ test: env lint ## Check the code and run the tests
 test-avx2: env book-avx2 ## Run tests, book and ledger as on a processor without AVX-512
 	@$(AVX2) $(VENV)/python -m pytest -n 2 --dist worksteal
 
+coverage: env ## Run all tests of the library and print the lines that none of them runs
+	@$(VENV)/python -m pytest -n 2 --dist worksteal -m "not network and not site and not embedded" \
+		--cov --cov-report=term
+
 slow: env ## Run the tests that take long
 	@$(VENV)/python -m pytest -n 2 --dist worksteal -m slow
 
 lint: env ## Check style and types
 	@$(VENV)/ruff check .
 	@$(VENV)/ruff format --check --quiet .
+	@$(VENV)/codespell
 	@$(VENV)/mypy
 
-train: env ## Train every network of the zoo anew (resumes after an interruption)
+train: env ## Train every network of the zoo again (resumes after an interruption)
 	@$(VENV)/armsrace train --all --resume
 
 bench: env ## Time the attacks against other libraries, the latent search against the plain one
-	@$(VENV)/python benchmarks/attacks.py
+	@$(VENV)/python benchmarks/attacks.py --keep
 	@$(VENV)/python benchmarks/searches.py
 	@$(VENV)/python benchmarks/inversion.py manifold-vae defense-gan
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from armsrace import attacks, datasets, defenses, evaluation, ledger, zoo
-from armsrace.attacks.composition import straight_through
+from armsrace.attacks.adaptive import bpda
 from armsrace.contracts import AttackResult, Model
 from armsrace.models.layers import predict
 
@@ -54,7 +54,7 @@ def trained(digits: int) -> None:
     """Chapter 10: Madry's network in L2, its first layer's gradient smoothed; two others by PGD."""
     layers, (images, labels) = list(zoo.load("madry-pgd").children()), _first(digits)
     hard, soft = (nn.Sequential(layers[0], bend) for bend in (nn.ReLU(), nn.Softplus(beta=20.0)))
-    gate = nn.Sequential(straight_through(hard, backward=soft), *layers[2:]).eval()
+    gate = nn.Sequential(bpda(hard, backward=soft), *layers[2:]).eval()
     attack = partial(attacks.ddn, steps=30)
     found = evaluation.attack_in_batches(attack, gate, images, labels, batch_size=250)
     sizes = evaluation.perturbation_sizes(images, found, "l2")
@@ -86,7 +86,7 @@ def detectors(digits: int) -> None:
     """Chapter 12: the second likeliest class past the VAE and the RBF network, at 5 % each."""
     model, vae, rbf = (zoo.load(name) for name in ("s3-cnn", "s3-vae", "rbf"))
     guard: nn.Module = model
-    for score in (defenses.Divergence(vae), defenses.Surprise(model, rbf)):
+    for score in (defenses.Divergence(vae), defenses.CrossNetworkNLL(model, rbf)):
         clean = predict(score, datasets.held_out("mnist").images)
         guard = defenses.Detected(guard, score, defenses.threshold_at(clean, 0.05), 10.0)
     images, labels = _first(digits)

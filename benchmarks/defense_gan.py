@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LinearLR
 
 from armsrace import attacks, datasets, defenses, evaluation, ledger, zoo
-from armsrace.attacks.composition import straight_through
+from armsrace.attacks.adaptive import bpda
 from armsrace.models.gan import LATENTS
 from armsrace.models.layers import predict
 from armsrace.precision import reduced_precision
@@ -62,7 +62,7 @@ def breaks(digits: int) -> None:
     ascend = partial(
         attacks.pgd, epsilon=REACH, steps=25, step_size=REACH / 10, norm="l2", random_start=False
     )
-    pretended = nn.Sequential(straight_through(short), model)
+    pretended = nn.Sequential(bpda(short), model)
     report("gan-break-bpda", batched(ascend, pretended, images).images)
 
 

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from armsrace import datasets, defenses, evaluation, ledger, zoo
-from armsrace.defenses.binary_synthesis import FACTORS
-from armsrace.models.class_decoders import ClassDecoders
-from armsrace.models.class_vaes import ClassVaes
+from armsrace.defenses.analysis_by_synthesis.binary import FACTORS
+from armsrace.models.abs_vae import ClassDecoders, ClassVaes
 from armsrace.models.layers import predict
 
 
@@ -26,7 +25,7 @@ def _quick() -> defenses.AnalysisBySynthesis:
 
 
 def factors(digits: int) -> None:
-    """Print what `FACTORS` of defenses/binary_synthesis.py should be; digits counts for nothing."""
+    """Print what `FACTORS` of analysis_by_synthesis/binary.py should be; digits is not used."""
     known = datasets.held_out("mnist")
     costs = -predict(_quick(), defenses.Binarized()(known.images), 250)
     found = defenses.fitted_factors(costs, known.labels)

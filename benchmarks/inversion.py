@@ -1,6 +1,6 @@
 """Time the latent search against the plain one: every restart to its end, in the decoder's float32.
 
-A classifier, the first test digits that it reads rightly, and the same digits after FGSM; both are
+A classifier, the first test digits that it classifies correctly, and the same after FGSM; both are
 purified by both searches, from the same starts, one after the other in one process and on the same
 threads. The result goes to data/measured/inversion.json, one decoder at a time.
 """
@@ -27,7 +27,7 @@ from torch.optim.lr_scheduler import LinearLR, MultiStepLR
 from armsrace import attacks, datasets, zoo
 from armsrace.defenses import LatentSearch, invert
 from armsrace.ledger.measurements import device_name
-from armsrace.models.vae import VariationalAutoencoder
+from armsrace.models.autoencoders import VariationalAutoencoder
 from armsrace.precision import reduced_precision
 from armsrace.resources import code_version, data_root, replacing
 

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LinearLR
 
 from armsrace import attacks, datasets, defenses, evaluation, ledger, zoo
-from armsrace.attacks.composition import unrolled
-from armsrace.attacks.overpowered import overpowered, pair_starts
-from armsrace.attacks.substitute import train_substitute
+from armsrace.attacks.adaptive import unrolled
+from armsrace.attacks.black_box.substitute import train_substitute
+from armsrace.attacks.generative.overpowered import overpowered, pair_starts
 from armsrace.contracts import AttackResult
 from armsrace.models import classifiers
+from armsrace.models.autoencoders import VariationalAutoencoder
 from armsrace.models.layers import predict
-from armsrace.models.vae import VariationalAutoencoder
 from armsrace.precision import reduced_precision
 
 FAR = partial(attacks.pgd, epsilon=2.5, norm="l2", steps=20)

@@ -21,9 +21,9 @@ from manifold import MANIFOLD
 from rich.console import Console
 
 from armsrace import attacks, datasets, evaluation, ledger, zoo
-from armsrace.attacks.margins import margin
 from armsrace.contracts import Norm
 from armsrace.ledger.measurements import SESSION, load_measured, measured_path
+from armsrace.losses import margin
 from armsrace.models.layers import predict
 from armsrace.resources import replacing
 
@@ -37,7 +37,7 @@ CARLINI = {
 
 
 def first_right(name: str, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The first test digits that a network reads rightly, and their labels."""
+    """The first test digits that a network classifies correctly, and their labels."""
     data = datasets.load("mnist", "test")
     read = predict(zoo.load(name), data.images[: 2 * count]).argmax(dim=1)
     right = (read == data.labels[: 2 * count]).nonzero()[:count, 0]

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from armsrace import attacks, datasets, evaluation, zoo
-from armsrace.ledger.recordings import record
+from armsrace.ledger.measurements import record
 
 CONSOLE = Console()
 STUDY, NETWORK = "photographs", "cifar-cnn"

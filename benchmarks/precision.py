@@ -15,14 +15,11 @@ from rich.console import Console
 from rich.table import Table
 
 from armsrace import datasets, ledger
-from armsrace.defenses import RECIPES as ATTACKED
 from armsrace.models import zoo
 from armsrace.precision import NATIVE, _reduced, reduced_precision
+from armsrace.recipes import RECIPES
 from armsrace.training.loop import fit
 from armsrace.training.quality import QUALITIES
-from armsrace.training.recipes import RECIPES as CLEAN
-
-RECIPES = CLEAN | ATTACKED
 
 
 def accuracy(name: str, seed: int) -> float:

@@ -87,7 +87,7 @@ def colour(size: int, count: int) -> None:
 
 
 def colour_claims(count: int) -> None:
-    """What the recorded colour images say of the claims; `count` is theirs."""
+    """What the recorded color images say of the claims; `count` is theirs."""
     rows = {size: ledger.recorded(STUDY)[f"colour-{size}"] for size in COLOUR_SIZES}
     stop = COLOUR_STEPS.index(COLOUR_STOP)
     kept = {size: row.columns["defended"][stop] for size, row in rows.items()}

@@ -9,7 +9,7 @@ from prior_paths import BATCH, STOP, STUDY, WIDTHS, means
 from torch import Tensor, nn
 
 from armsrace import attacks, datasets, evaluation, ledger, zoo
-from armsrace.attacks.composition import straight_through
+from armsrace.attacks.adaptive import bpda
 from armsrace.attacks.physical import blur
 from armsrace.contracts import Norm
 from armsrace.defenses import DeepImagePrior, Purified
@@ -48,7 +48,7 @@ def budgets(norm: Norm, count: int) -> None:
 def known(count: int) -> None:
     """PGD in L2 through the prior itself, a blur on the way back."""
     model, images, labels, data = _task(count)
-    through = Purified(straight_through(_prior(1), backward=_Blur()), model)
+    through = Purified(bpda(_prior(1), backward=_Blur()), model)
     found = attacks.pgd(
         through, images, labels, epsilon=KNOWN, steps=KNOWN_STEPS, norm="l2", random_start=False
     )

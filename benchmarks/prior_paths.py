@@ -26,8 +26,8 @@ def attacked(model: nn.Module, images: Tensor, labels: Tensor, epsilon: float) -
 class Followed:
     """Images on the prior's path, judged at each station.
 
-    right: (S, N) bool, whether the drawing is read rightly. residuals, distances: (S, N), its mean
-    squared error a pixel to the image drawn after, and to the clean one.
+    right: (S, N) bool, whether the drawing is classified correctly. residuals, distances: (S, N),
+    its mean squared error a pixel to the image drawn after, and to the clean one.
     """
 
     def __init__(

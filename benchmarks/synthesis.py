@@ -23,10 +23,13 @@ from torch import Tensor, nn
 
 from armsrace import datasets, zoo
 from armsrace.defenses import AdamSearch, AnalysisBySynthesis, PolishedSearch
-from armsrace.defenses.class_search import evidence, slope_left, within
-from armsrace.defenses.prior_samples import PriorSamples
-from armsrace.models.class_decoders import ClassDecoders
-from armsrace.models.class_vaes import ClassVaes
+from armsrace.defenses.analysis_by_synthesis.inference import (
+    PriorSamples,
+    evidence,
+    projected_grad_norm,
+    within,
+)
+from armsrace.models.abs_vae import ClassDecoders, ClassVaes
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,7 @@ def main() -> None:
     for name, row in rows.items():
         same = (row.costs.argmin(1) == base.costs.argmin(1)).float().mean()
         lower = (row.costs <= base.costs * (1 + 1e-5)).float().mean()
-        slope = slope_left(generators, pixels, row.latents).median()
+        slope = projected_grad_norm(generators, pixels, row.latents).median()
         table.add_row(
             name, *(f"{part / len(images):.3f}" for part in (row.choice, row.processor, row.clock)),
             f"{(row.choice + row.processor) / (base.choice + base.processor):.2f}",

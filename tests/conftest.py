@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from armsrace import zoo
 from armsrace.datasets import Dataset, embedded
-from perturbation import Perturbation
+from tests.perturbation import Perturbation
 
 HELD_BACK = 500
 

@@ -34,7 +34,7 @@ def same_on_both(case: Case, *arguments: Any) -> None:
 
 def compare(case: Case, *arguments: Any) -> None:
     """As `same_on_both`, in this process."""
-    from second_device import DEVICE
+    from tests.second_device import DEVICE
 
     outcomes = []
     for device in (torch.device("cpu"), DEVICE):
@@ -74,7 +74,7 @@ def _process() -> ProcessPoolExecutor:
 
 
 def _begin() -> None:
-    import second_device  # noqa: F401 (before the first backward pass)
+    from tests import second_device  # noqa: F401 (before the first backward pass)
 
     torch.set_num_threads(1)
     # The device computes in float32, and so must what it is compared with.

@@ -14,9 +14,9 @@ SMALL = ["--digits", "4", "--defense", "rbf", "--attack", "fgsm"]
 def test_run_show_export(tmp_path) -> None:
     place = ["--folder", str(tmp_path / "run")]
     first = run(cli.app, ["arena", "run", *SMALL, *place])
-    assert first.exit_code == 0 and "2 units measured, 0 were there" in first.output
+    assert first.exit_code == 0 and "2 jobs run, 0 already done" in first.output
     again = run(cli.app, ["arena", "run", *SMALL, *place])
-    assert "0 units measured, 2 were there" in again.output
+    assert "0 jobs run, 2 already done" in again.output
     shown = run(cli.app, ["arena", "show", *SMALL, *place], env={"COLUMNS": "200"})
     assert shown.exit_code == 0 and "rbf" in shown.output and "fgsm-l2" in shown.output
     path = tmp_path / "out.csv"

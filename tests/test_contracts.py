@@ -94,7 +94,7 @@ def test_probabilities_are_recognised(dtype: torch.dtype) -> None:
         (LOGITS[0], "model must return logits of shape (2, K), got (3,)"),
         (LOGITS[:1], "model must return logits of shape (2, K), got (1, 3)"),
         ([1, 2], "model must return logits of shape (2, K), got list"),
-        (LOGITS[:, :1], "model must return at least 2 logits an image, got 1"),
+        (LOGITS[:, :1], "model must return at least 2 logits per image, got 1"),
         (LOGITS / 0, "model must return finite logits, got NaN or infinity"),
     ],
 )

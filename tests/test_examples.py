@@ -17,7 +17,8 @@ from torch import nn
 
 import armsrace
 from armsrace import attacks, datasets, defenses, evaluation, zoo
-from armsrace.attacks import composition, imitation
+from armsrace.attacks import adaptive
+from armsrace.attacks.black_box import substitute
 from armsrace.resources import CLONE
 
 NAMES = {
@@ -31,7 +32,7 @@ def examples() -> Iterator[doctest.DocTest]:
     """Those of all modules of the three packages."""
     finder = doctest.DocTestFinder()
     for package in (attacks, defenses, evaluation):
-        for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             module = importlib.import_module(found.name)
             yield from (test for test in finder.find(module, globs=NAMES) if test.examples)
 
@@ -40,12 +41,12 @@ def public() -> dict[str, Callable[..., Any]]:
     """What should have an example, by name."""
     named = {
         f"{package.__name__.removeprefix('armsrace.')}.{name}": getattr(package, name)
-        for package in (attacks, composition, defenses, evaluation)
+        for package in (attacks, adaptive, defenses, evaluation)
         for name in package.__all__
     }
     named |= {
         "attacks.overpowered": attacks.overpowered,
-        "attacks.imitation.train_substitute": imitation.train_substitute,
+        "attacks.black_box.substitute.train_substitute": substitute.train_substitute,
     }
     return {name: thing for name, thing in named.items() if is_asked_for(thing)}
 
@@ -53,7 +54,7 @@ def public() -> dict[str, Callable[..., Any]]:
 def is_asked_for(thing: object) -> bool:
     """A function, or a network that the reader builds; functions make the other ones."""
     if inspect.isclass(thing):
-        return issubclass(thing, nn.Module) and thing is not composition.SmoothedGradient
+        return issubclass(thing, nn.Module) and thing is not adaptive.EstimatedGradient
     return inspect.isfunction(thing)
 
 

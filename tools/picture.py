@@ -16,7 +16,7 @@ EPSILON = 0.15
 
 
 def main() -> None:
-    """Attack the first digit of each class that the network reads rightly, and draw both rows."""
+    """Attack a digit of each class that is classified correctly, and draw both rows."""
     model = zoo.load("s3-cnn")
     data = datasets.load("mnist", "test").take(500)
     with torch.no_grad():

@@ -1,4 +1,8 @@
-"""The library's docstrings as autodoc reads them: lines of `name: meaning` become a list."""
+"""The library's docstrings as autodoc reads them: lines of `name: meaning` become a list.
+
+Sections with a heading ("Args:") are napoleon's; this is for lines without one, as of a result's
+columns.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,7 @@ def _as_list(block: str) -> str:
     rows = block.strip("\n").split("\n")
     starts = [row for row in rows if not row.startswith(" ")]
     is_list = all(ARGUMENT.match(row) for row in starts) and not rows[0].startswith(" ")
-    if not is_list or rows[0] in ("Args:", "Raises:", "Returns:"):
+    if not is_list:
         return block
     return "\n".join(
         f"  {row.strip()}" if row.startswith(" ") else ARGUMENT.sub(r"* **\1**: ", row)

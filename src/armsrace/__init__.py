@@ -5,7 +5,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from armsrace import attacks, datasets, defenses, evaluation
     from armsrace.models import zoo
 
 __version__ = "0.1.0"

@@ -1,4 +1,7 @@
-"""What every layer agrees on: images, labels, models, bounds, results, errors for bad input."""
+"""The contract of all layers: images, labels, models, bounds, results, and checks of the input.
+
+Errors name the argument and the rule: ValueError for a wrong value, TypeError for a wrong type.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ import torch
 from torch import Tensor
 
 Model = Callable[[Tensor], Tensor]
+Decoder = Callable[[Tensor], Tensor]
+"""Latents (M, L) -> images (M, C, H, W), row by row."""
 Norm = Literal["linf", "l2", "l1", "l0"]
 
 
@@ -29,7 +34,7 @@ class Bounds:
             raise ValueError(f"bounds.lower must be < bounds.upper, got {self.lower}, {self.upper}")
 
     def clip(self, images: Tensor) -> Tensor:
-        """Images with every pixel moved to the nearest valid value; any shape."""
+        """Clip every pixel of images of any shape to the box."""
         return images.clamp(self.lower, self.upper)
 
 
@@ -38,13 +43,15 @@ UNIT = Bounds(0.0, 1.0)
 
 @dataclass(frozen=True)
 class AttackResult:
-    """What an attack found, image by image.
+    """The result of an attack, image by image.
 
-    images: (N, C, H, W), in the pixel unit of the input. Fixed-budget attacks: the last iterate.
-        Minimal-norm attacks: the nearest adversarial, or the clean image where none was found.
-    success: (N,) bool, decided by one last forward pass on exactly these images.
-    queries: (N,) int64, forward passes that saw this image, that last one included.
-    gradients: (N,) int64, backward passes for this image.
+    Args:
+        images: (N, C, H, W), in the pixel unit of the input. For a fixed-budget attack, the last
+            iterate; for a minimal-norm attack, the nearest adversarial image found, or the clean
+            image if there is none.
+        success: (N,) bool, decided by one last forward pass on exactly these images.
+        queries: (N,) int64, forward passes for each image, including the last one.
+        gradients: (N,) int64, backward passes for each image.
     """
 
     images: Tensor
@@ -57,7 +64,7 @@ class AttackResult:
 
 
 def check_images(images: Tensor, bounds: Bounds = UNIT, name: str = "images") -> None:
-    """Raise unless images are a non-empty floating (N, C, H, W), finite and inside bounds."""
+    """Raise unless images are floating point (N, C, H, W), N >= 1, finite and inside the bounds."""
     if not isinstance(images, Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, got {type(images).__name__}")
     if not isinstance(bounds, Bounds):
@@ -71,7 +78,7 @@ def check_images(images: Tensor, bounds: Bounds = UNIT, name: str = "images") ->
     low, high = (value.item() for value in torch.aminmax(images.detach()))
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError(f"{name} must be finite, got NaN or infinity")
-    # A bound such as 0.1 is not the float32 next to it: compare as the images' dtype has it.
+    # A bound such as 0.1 is not a float32: compare with the bound in the images' dtype.
     ends = torch.tensor([bounds.lower, bounds.upper], dtype=images.dtype).tolist()
     if low < ends[0] or high > ends[1]:
         raise ValueError(
@@ -80,7 +87,7 @@ def check_images(images: Tensor, bounds: Bounds = UNIT, name: str = "images") ->
 
 
 def check_labels(labels: Tensor, count: int, name: str = "labels") -> None:
-    """Raise unless labels are `count` int64 classes >= 0; the upper end needs the logits."""
+    """Raise unless labels are (count,) int64 and >= 0; the upper bound needs the logits."""
     if not isinstance(labels, Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, got {type(labels).__name__}")
     if labels.shape != (count,):
@@ -92,16 +99,16 @@ def check_labels(labels: Tensor, count: int, name: str = "labels") -> None:
 
 
 def check_logits(logits: Tensor, count: int) -> None:
-    """Raise unless logits are finite (N, K) with K >= 2 and are not already probabilities.
+    """Raise unless logits are finite (N, K) with K >= 2, and are not probabilities.
 
-    Softmax outputs are refused since every loss here would apply softmax a second time, which
-    hides the gradient: the most common way to make a model look robust.
+    Softmax outputs are refused, since every loss here would apply softmax a second time. That hides
+    the gradient and is the most common way to make a model look robust.
     """
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != count:
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise ValueError(f"model must return logits of shape ({count}, K), got {got}")
     if logits.shape[1] < 2:
-        raise ValueError(f"model must return at least 2 logits an image, got {logits.shape[1]}")
+        raise ValueError(f"model must return at least 2 logits per image, got {logits.shape[1]}")
     values = logits.detach()
     if not torch.isfinite(values).all():
         raise ValueError("model must return finite logits, got NaN or infinity")
@@ -110,12 +117,12 @@ def check_logits(logits: Tensor, count: int) -> None:
 
 
 def are_probabilities(outputs: Tensor) -> bool:
-    """Whether every row of outputs (N, K) is a probability distribution to 1e-4."""
+    """Whether every row of outputs (N, K) is a probability distribution, to within 1e-4."""
     return bool((outputs >= 0).all() and ((outputs.sum(dim=1) - 1).abs() < 1e-4).all())
 
 
 def check_classes(labels: Tensor, classes: int, name: str = "labels") -> None:
-    """Raise unless every label is smaller than the number of classes that the model knows."""
+    """Raise unless every label is smaller than the model's number of classes."""
     if labels.max() >= classes:
         raise ValueError(f"{name} must be < {classes}, got {int(labels.max())}")
 

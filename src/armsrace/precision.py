@@ -1,8 +1,8 @@
-"""Reduced precision, only where the hardware has it.
+"""Reduced precision on hardware that supports it.
 
 A bfloat16 convolution takes half the time of a float32 one on a processor with AVX-512-BF16 or AMX,
-and 4 to 17 times as long on one without: most laptops. So nothing in this project asks for bfloat16
-by itself; it asks `reduced_precision`, and computes in float32 where that answers None.
+but 4 to 17 times as long on one without, as in most laptops. The project therefore calls
+`reduced_precision`, and computes in float32 if it returns None.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ logger = logging.getLogger("armsrace")
 
 
 def reduced_precision(device: torch.device | str = "cpu") -> torch.dtype | None:
-    """bfloat16 where a device multiplies it natively, None where float32 is quicker.
+    """bfloat16 if a device multiplies it natively; None if float32 is faster.
 
-    Which of the two it is, is logged once for each kind of device.
+    The choice is logged once per kind of device.
 
     Args:
-        device: Where the network computes.
+        device: on which the network runs.
 
     Returns:
         A dtype for `autocast`, `LatentSearch.precision` and the recipes.
@@ -38,16 +38,18 @@ def reduced_precision(device: torch.device | str = "cpu") -> torch.dtype | None:
 
 @cache
 def _reduced(kind: str) -> torch.dtype | None:
+    """The dtype of a kind of device."""
     native = NATIVE.get(kind, lambda: False)()
     logger.info("%s: reduced precision is %s", kind, "bfloat16" if native else "off (float32)")
     return torch.bfloat16 if native else None
 
 
 def _cpu_has_bfloat16() -> bool:
-    """Whether oneDNN runs bfloat16 on instructions made for it.
+    """Whether oneDNN has native instructions for bfloat16.
 
-    oneDNN itself says yes on any AVX-512 processor, where it emulates bfloat16 three times slower
-    than float32 (measured), and no where `ONEDNN_MAX_CPU_ISA` forbids it AVX-512.
+    oneDNN's own answer is not enough. It is yes on any AVX-512 processor, although bfloat16 is
+    emulated there, three times slower than float32 (measured). It is no if `ONEDNN_MAX_CPU_ISA`
+    excludes AVX-512.
     """
     if not torch.backends.mkldnn.is_available():
         return False
@@ -57,19 +59,20 @@ def _cpu_has_bfloat16() -> bool:
 
 
 def _cuda_has_bfloat16() -> bool:
+    """Whether the GPU multiplies bfloat16 natively."""
     return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 NATIVE: dict[str, Callable[[], bool]] = {"cpu": _cpu_has_bfloat16, "cuda": _cuda_has_bfloat16}
-"""By kind of device. A kind that is not here computes in float32."""
+"""By kind of device. All other kinds compute in float32."""
 
 
 def autocast(
     device: torch.device | str, dtype: torch.dtype | None
 ) -> AbstractContextManager[object]:
-    """torch's autocast to a dtype, and nothing at all for None.
+    """torch's autocast to a dtype; no context at all for None.
 
-    torch.autocast(enabled=False) would not do: it fails on devices that have no autocast.
+    torch.autocast(enabled=False) fails on devices without autocast.
     """
     if dtype is None:
         return nullcontext()

@@ -1,4 +1,4 @@
-"""Where the project's own data lies: in a clone beside the package, in a wheel inside it."""
+"""The project's own files: next to the package in a clone, inside it in a wheel."""
 
 from __future__ import annotations
 
@@ -20,10 +20,7 @@ CLONE = PACKAGE.parents[1]
 
 
 def data_root() -> Path:
-    """The folder with `checkpoints/`, `claims.yml` and `measured/`.
-
-    Raises FileNotFoundError where neither a clone nor a wheel carries it.
-    """
+    """The folder with `checkpoints/`, `claims.yml` and `measured/`."""
     for folder in (CLONE / "data", PACKAGE / "_data"):
         if (folder / "claims.yml").is_file():
             return folder
@@ -31,24 +28,24 @@ def data_root() -> Path:
 
 
 def in_clone() -> bool:
-    """Whether the package runs from a clone, where results may be written beside the source."""
+    """Whether the package runs from a clone, in which results may be written."""
     return (CLONE / "data" / "claims.yml").is_file()
 
 
 @cache
 def code_version() -> str:
-    """What measured: the clone's commit, marked where files differ from it, else the release."""
+    """The clone's commit, marked if files differ from it; outside a clone, the release."""
     describe = ("git", "-C", str(CLONE), "describe", "--always", "--dirty", "--exclude", "*")
     if in_clone() and (CLONE / ".git").exists() and shutil.which("git"):
-        asked = subprocess.run(describe, capture_output=True, text=True, check=False)
-        if asked.returncode == 0:
-            return asked.stdout.strip()
+        answer = subprocess.run(describe, capture_output=True, text=True, check=False)
+        if answer.returncode == 0:
+            return answer.stdout.strip()
     return f"armsrace {armsrace.__version__}"
 
 
 def device_name(device: str) -> str:
-    """What a measurement says that it was made on: a GPU's model, else the kind of device."""
-    import torch  # Here: whoever looks for a file need not wait seconds for it.
+    """The device as printed with a measurement: a GPU's model, else the kind of device."""
+    import torch  # Here, since it takes seconds, and most callers only look for a file.
 
     kind = torch.device(device).type
     if kind == "cuda":
@@ -57,7 +54,7 @@ def device_name(device: str) -> str:
 
 
 def checkpoint_folders() -> list[Path]:
-    """Where weights are looked for, first match wins; the first is where training writes."""
+    """The folders of weights: the first match wins, and training writes to the first."""
     own = os.environ.get("ARMSRACE_CHECKPOINTS")
     user = Path(platformdirs.user_data_dir("armsrace")) / "checkpoints"
     shipped = data_root() / "checkpoints"
@@ -67,7 +64,7 @@ def checkpoint_folders() -> list[Path]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` that takes its place when the block ends without an error."""
+    """A temporary file that replaces `path` when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as handle:
         temporary = Path(handle.name)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from armsrace.attacks.problem import posed
+from armsrace.attacks.base import attack_context
 from armsrace.contracts import UNIT, AttackResult, Bounds, Model
 
 
@@ -16,9 +16,9 @@ def honest(
     model: Model, images: Tensor, labels: Tensor, *, epsilon: float, bounds: Bounds = UNIT
 ) -> AttackResult:
     """FGSM without a fault: no property objects."""
-    with posed(model, images, labels, None, bounds) as problem:
-        gradient, _ = problem.ascent(problem.images)
-        return problem.finish(bounds.clip(problem.images + epsilon * gradient.sign()), 1, 1)
+    with attack_context(model, images, labels, None, bounds) as context:
+        _, gradient = context.loss_and_grad(context.images)
+        return context.result(bounds.clip(context.images + epsilon * gradient.sign()), 1, 1)
 
 
 def idle(model: Model, images: Tensor, labels: Tensor, *, epsilon: float) -> AttackResult:
@@ -35,9 +35,9 @@ def spendthrift(model: Model, images: Tensor, labels: Tensor, *, epsilon: float)
 
 
 def unclipped(model: Model, images: Tensor, labels: Tensor, *, epsilon: float) -> AttackResult:
-    with posed(model, images, labels, None, UNIT) as problem:
-        gradient, _ = problem.ascent(problem.images)
-        return problem.finish(problem.images + epsilon * gradient.sign(), 1, 1)
+    with attack_context(model, images, labels, None, UNIT) as context:
+        _, gradient = context.loss_and_grad(context.images)
+        return context.result(context.images + epsilon * gradient.sign(), 1, 1)
 
 
 def in_place(model: Model, images: Tensor, labels: Tensor, *, epsilon: float) -> AttackResult:
@@ -51,10 +51,10 @@ def aliasing(model: Model, images: Tensor, labels: Tensor, *, epsilon: float) ->
 
 
 def sociable(model: Model, images: Tensor, labels: Tensor, *, epsilon: float) -> AttackResult:
-    with posed(model, images, labels, None, UNIT) as problem:
-        gradient, _ = problem.ascent(problem.images)
+    with attack_context(model, images, labels, None, UNIT) as context:
+        _, gradient = context.loss_and_grad(context.images)
         step = epsilon * gradient / gradient.abs().max()
-        return problem.finish(UNIT.clip(problem.images + step), 1, 1)
+        return context.result(UNIT.clip(context.images + step), 1, 1)
 
 
 def chancy(model: Model, images: Tensor, labels: Tensor, *, epsilon: float) -> AttackResult:
@@ -73,8 +73,8 @@ def sleepy(model: nn.Module, images: Tensor, labels: Tensor, *, epsilon: float) 
 
 
 def littering(model: nn.Module, images: Tensor, labels: Tensor, *, epsilon: float) -> AttackResult:
-    with posed(model, images, labels, None, UNIT) as problem:
-        functional.cross_entropy(problem.logits(problem.images), labels).backward()
+    with attack_context(model, images, labels, None, UNIT) as context:
+        functional.cross_entropy(context.logits(context.images), labels).backward()
     return honest(model, images, labels, epsilon=epsilon)
 
 

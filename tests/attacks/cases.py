@@ -9,8 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from armsrace.contracts import AttackResult
-
-from .specs import AttackSpec
+from tests.attacks.specs import AttackSpec
 
 
 @dataclass(frozen=True)

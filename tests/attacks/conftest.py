@@ -7,7 +7,7 @@ import copy
 import pytest
 from torch import nn
 
-from .peers import Digits, Exact, slopes
+from tests.attacks.peers import Digits, Exact, slopes
 
 COUNT = 64
 

@@ -7,7 +7,7 @@ from itertools import product
 import torch
 from torch import Tensor, nn
 
-from armsrace.attacks.margins import cross_entropy
+from armsrace.losses import cross_entropy
 
 SHAPE = (1, 2, 4)
 PIXELS = 8

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from armsrace.attacks.overpowered import Pairs, overpowered
+from armsrace.attacks.generative.overpowered import Pairs, overpowered
 from armsrace.contracts import Bounds
 
 LATENTS, SHAPE, WIDE = 3, (1, 3, 4), Bounds(-50, 50)

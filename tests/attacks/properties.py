@@ -6,12 +6,11 @@ from dataclasses import replace
 
 import torch
 
-from armsrace.attacks.norms import distances
 from armsrace.contracts import Bounds
-
-from .cases import Case, Counting, Shifted
-from .specs import AttackSpec
-from .traces import leaves_no_trace
+from armsrace.norms import distances
+from tests.attacks.cases import Case, Counting, Shifted
+from tests.attacks.specs import AttackSpec
+from tests.attacks.traces import leaves_no_trace
 
 SHIFTED = Bounds(-0.5, 0.5)
 

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from armsrace import attacks
 from armsrace.contracts import AttackResult, Model, Norm
-
-from . import borrowed
+from tests.attacks import borrowed
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ SPECS = (
         "pgd-still-l1", attacks.pgd, {"steps": 5, "norm": "l1", "random_start": False}, "l1", 15.0
     ),
     AttackSpec("pgd-restarts", attacks.pgd, {"steps": 2, "restarts": 3}, random=True),
-    AttackSpec("momentum", attacks.momentum, {"steps": 3}),
+    AttackSpec("momentum", attacks.mi_fgsm, {"steps": 3}),
     AttackSpec("auto-pgd-linf", attacks.auto_pgd, {"steps": 5}, random=True),
     AttackSpec("auto-pgd-l2", attacks.auto_pgd, {"steps": 5, "norm": "l2"}, "l2", 3.0, random=True),
     AttackSpec("deepfool-l2", attacks.deepfool, norm="l2", budget=None, targeted=False),

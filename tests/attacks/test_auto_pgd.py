@@ -10,14 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from armsrace import attacks
-from armsrace.attacks.halving import checkpoints, climb
-from armsrace.attacks.margins import Loss, cross_entropy, logits_ratio, targeted_logits_ratio
-from armsrace.attacks.norms import distances
-from armsrace.attacks.problem import posed
+from armsrace.attacks.base import attack_context
+from armsrace.attacks.gradient.auto_pgd import algorithm_1, checkpoints
 from armsrace.contracts import UNIT
-
-from .linear import linear, some_images
-from .peers import Exact
+from armsrace.losses import Loss, cross_entropy, dlr, targeted_dlr
+from armsrace.norms import distances
+from tests.attacks.linear import linear, some_images
+from tests.attacks.peers import Exact
 
 Digits = tuple[Tensor, Tensor]
 
@@ -31,21 +30,21 @@ def test_the_checkpoints_are_the_papers() -> None:
 def test_the_ratio_has_no_scale() -> None:
     logits = torch.tensor([[4.0, 1.0, 2.0, 0.0], [0.0, 3.0, 2.5, -1.0]])
     classes = torch.tensor([0, 2])
-    torch.testing.assert_close(logits_ratio(logits, classes), torch.tensor([-2 / 3, 0.5 / 3]))
-    torch.testing.assert_close(logits_ratio(100 * logits, classes), logits_ratio(logits, classes))
+    torch.testing.assert_close(dlr(logits, classes), torch.tensor([-2 / 3, 0.5 / 3]))
+    torch.testing.assert_close(dlr(100 * logits, classes), dlr(logits, classes))
 
 
-def test_a_target_in_third_place_has_a_slope() -> None:
+def test_a_target_in_third_place_has_a_gradient() -> None:
     """With the gap to the third logit alone the ratio would be 1 whatever the image."""
     logits = torch.tensor([[3.0, 2.0, 1.0, 0.0]], requires_grad=True)
     third = torch.tensor([2])
-    assert logits_ratio(logits, third) == 1
-    found = targeted_logits_ratio(logits, third)
+    assert dlr(logits, third) == 1
+    found = targeted_dlr(logits, third)
     torch.testing.assert_close(found, torch.tensor([2 / 2.5]))
     assert torch.autograd.grad(found.sum(), logits)[0][0, 2] < 0
 
 
-@pytest.mark.parametrize(("loss", "classes"), [(logits_ratio, 2), (targeted_logits_ratio, 3)])
+@pytest.mark.parametrize(("loss", "classes"), [(dlr, 2), (targeted_dlr, 3)])
 def test_too_few_classes_are_refused(loss: Loss, classes: int) -> None:
     with pytest.raises(ValueError, match=f"at least {classes + 1} classes, got {classes}"):
         loss(torch.zeros(1, classes), torch.zeros(1, dtype=torch.int64))
@@ -95,7 +94,7 @@ def test_the_climb_is_torchattacks(exact: Exact, norm: str, epsilon: float, name
     torchattacks = pytest.importorskip("torchattacks")
     model, images, labels = exact
     peer = torchattacks.APGD(model, norm=norm.capitalize(), eps=epsilon, steps=20, loss=name)
-    loss = {"ce": cross_entropy, "dlr": logits_ratio}[name]
+    loss = {"ce": cross_entropy, "dlr": dlr}[name]
     torch.manual_seed(0)
     start = _their_start(images, norm, epsilon)
     with torch.no_grad():
@@ -109,11 +108,11 @@ def test_the_climb_is_torchattacks(exact: Exact, norm: str, epsilon: float, name
     peer.check_oscillation = oscillates
     torch.manual_seed(0)
     best, *_ = peer.attack_single_run(images, labels)
-    with posed(model, images, labels, None, UNIT) as problem:
-        ours = climb(problem, start, epsilon, 20, norm, loss)  # type: ignore[arg-type]
+    with attack_context(model, images, labels, None, UNIT) as context:
+        ours = algorithm_1(context, start, epsilon, 20, norm, loss)  # type: ignore[arg-type]
     assert (ours - images).abs().max() > 0.01
-    # A misread class in third place leaves the ratio flat but for their 1e-12 under the fraction:
-    # so the budget is one at which most images are still read rightly.
+    # Where a misclassified image has its label in third place, the ratio is constant but for their
+    # 1e-12 in the denominator. So the budget leaves most images classified correctly.
     same = (ours - best).flatten(1).abs().amax(1) < 1e-6
     assert same.double().mean() > 0.8
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from armsrace import attacks
-from armsrace.attacks.boundary import HALVINGS
-from armsrace.attacks.norms import distances
+from armsrace.attacks.black_box.boundary import START_BISECTIONS
 from armsrace.contracts import Bounds
+from armsrace.norms import distances
 
 WIDE = Bounds(-50, 50)
 Digits = tuple[Tensor, Tensor]
@@ -69,12 +69,12 @@ def test_scores_do_not_matter(trained: nn.Module, some: Digits) -> None:
 
 
 def test_each_step_comes_nearer(trained: nn.Module, some: Digits) -> None:
-    def reached(steps: int) -> Tensor:
+    def distance_after(steps: int) -> Tensor:
         found = attacks.boundary(trained, *some, steps=steps)
         assert found.success.all()
         return distances(found.images - some[0], "l2")
 
-    few, more, many = reached(1), reached(60), reached(400)
+    few, more, many = (distance_after(steps) for steps in (1, 60, 400))
     assert (more <= few).all() and (many <= more).all()
     assert many.median() < 0.5 * few.median()
 
@@ -84,7 +84,7 @@ def test_every_query_is_counted(trained: nn.Module, some: Digits) -> None:
     images, labels = some
     other = images[(labels[:, None] != labels).int().argmax(dim=1)]
     found = attacks.boundary(trained, images, labels, steps=55, start=other)
-    assert (found.queries == 1 + 1 + HALVINGS + 55 + 5 + 1).all()
+    assert (found.queries == 1 + 1 + START_BISECTIONS + 55 + 5 + 1).all()
     assert (found.gradients == 0).all()
 
 
@@ -96,15 +96,15 @@ def test_a_start_leads_to_its_class(trained: nn.Module, some: Digits) -> None:
     )
     with torch.no_grad():
         assert torch.equal(trained(found.images).argmax(dim=1), labels[other])
-    way = distances(images[other] - images, "l2")
-    assert found.success.all() and (distances(found.images - images, "l2") < 0.8 * way).all()
+    at_start = distances(images[other] - images, "l2")
+    assert found.success.all() and (distances(found.images - images, "l2") < 0.8 * at_start).all()
 
 
 def test_what_has_converged_asks_no_more(trained: nn.Module, some: Digits) -> None:
     images, labels = some
     other = images[(labels[:, None] != labels).int().argmax(dim=1)]
     found = attacks.boundary(trained, *some, steps=500, source_step=5e-8, start=other)
-    assert (found.queries == 1 + 1 + HALVINGS + 1 + 1).all()
+    assert (found.queries == 1 + 1 + START_BISECTIONS + 1 + 1).all()
 
 
 @pytest.mark.parametrize(

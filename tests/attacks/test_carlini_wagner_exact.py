@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from armsrace import attacks
-from armsrace.attacks.norms import distances
 from armsrace.contracts import AttackResult, Norm
+from armsrace.norms import distances
 
 SEARCHES = (("l2", attacks.carlini_wagner_l2), ("linf", attacks.carlini_wagner_linf))
 each = pytest.mark.parametrize(("norm", "attack"), SEARCHES, ids=["l2", "linf"])

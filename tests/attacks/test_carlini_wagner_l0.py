@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from armsrace import attacks
-from armsrace.attacks.norms import distances
+from armsrace.norms import distances
 
 IMAGE = torch.full((1, 1, 1, 6), 0.5, dtype=torch.float64)
 LABEL = torch.tensor([0])

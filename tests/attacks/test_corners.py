@@ -7,9 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from armsrace.evaluation import perturbation_sizes
-
-from .cases import Case
-from .specs import SPECS, AttackSpec
+from tests.attacks.cases import Case
+from tests.attacks.specs import SPECS, AttackSpec
 
 every_attack = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
 minimal = pytest.mark.parametrize(

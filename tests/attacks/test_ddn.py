@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from armsrace import attacks, evaluation
-from armsrace.attacks.margins import cross_entropy, log_odds
 from armsrace.contracts import Bounds
-
-from .linear import linear, some_images
+from armsrace.losses import cross_entropy, log_odds
+from tests.attacks.linear import linear, some_images
 
 Digits = tuple[Tensor, Tensor]
 

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from armsrace import attacks
 from armsrace.contracts import Bounds
-
-from .specs import SPECS, AttackSpec
+from tests.attacks.specs import SPECS, AttackSpec
 
 IMAGES, LABELS = torch.full((2, 1, 28, 28), 0.5), torch.tensor([3, 4])
 NAN, INFINITY = float("nan"), float("inf")

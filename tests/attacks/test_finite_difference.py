@@ -1,4 +1,4 @@
-"""Attacks up measured gradients: where these are exact, and where there are no others."""
+"""Attacks along estimated gradients: where these are exact, and where there are no others."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from armsrace import attacks
-from armsrace.attacks.composition import smoothed_gradient
-
-from .linear import SHAPE
+from armsrace.attacks.adaptive import estimated_gradient
+from tests.attacks.linear import SHAPE
 
 Digits = tuple[Tensor, Tensor]
 
 
-def test_a_sure_model_still_shows_its_slope() -> None:
+def test_a_confident_model_still_shows_its_gradient() -> None:
     """Where p(label) rounds to 1 the loss is 0 on both sides of the image; the logits differ."""
     weights = 10 * torch.eye(2).repeat_interleave(4, dim=1)
 
@@ -41,14 +40,14 @@ def test_a_sure_model_still_shows_its_slope() -> None:
 
 def test_more_directions_point_better_and_beat_fewer(trained: nn.Module, digits: Digits) -> None:
     images, labels = digits[0][:60], digits[1][:60]
-    shares = [
+    fractions = [
         attacks.finite_difference(
             trained, images, labels, epsilon=0.2, steps=3, samples=samples
         ).success.double().mean()
         for samples in (5, 300)
     ]  # fmt: skip
     exact = attacks.pgd(trained, images, labels, epsilon=0.2, steps=3, random_start=False)
-    assert shares[0] + 0.3 < shares[1] <= exact.success.double().mean() + 0.05
+    assert fractions[0] + 0.3 < fractions[1] <= exact.success.double().mean() + 0.05
 
 
 def test_the_attack_on_coordinates_is_pgd(trained: nn.Module, digits: Digits) -> None:
@@ -65,7 +64,7 @@ def test_the_attack_on_coordinates_is_pgd(trained: nn.Module, digits: Digits) ->
 
 
 def test_wide_probes_look_across_a_staircase(trained: nn.Module, digits: Digits) -> None:
-    """Of pixels in sixteen grey levels the gradient is zero everywhere."""
+    """Of pixels in sixteen gray levels the gradient is zero everywhere."""
 
     def stairs(images: Tensor) -> Tensor:
         return trained((15 * images).round() / 15)
@@ -73,6 +72,6 @@ def test_wide_probes_look_across_a_staircase(trained: nn.Module, digits: Digits)
     images, labels = digits[0][:20], digits[1][:20]
     blind = attacks.fgsm(stairs, images, labels, epsilon=0.2)
     assert torch.equal(blind.images, images) and blind.success.float().mean() < 0.2
-    seen = attacks.fgsm(smoothed_gradient(stairs), images, labels, epsilon=0.2)
-    nearest = attacks.deepfool(smoothed_gradient(stairs), images[:5], labels[:5])
+    seen = attacks.fgsm(estimated_gradient(stairs), images, labels, epsilon=0.2)
+    nearest = attacks.deepfool(estimated_gradient(stairs), images[:5], labels[:5])
     assert seen.success.float().mean() > 0.7 and nearest.success.float().mean() > 0.7

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from armsrace import attacks
-from armsrace.attacks.norms import distances
-
-from .peers import Digits, Exact, check_same, slopes
+from armsrace.norms import distances
+from tests.attacks.peers import Digits, Exact, check_same, slopes
 
 foolbox = pytest.importorskip("foolbox")
 pytestmark = pytest.mark.peers

@@ -1,4 +1,4 @@
-"""The iterated and randomised attacks where the answer is known or can be written out."""
+"""The iterated and randomized attacks where the answer is known or can be written out."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from armsrace import attacks
-from armsrace.attacks.bim import kurakin_steps
-from armsrace.attacks.margins import margin
-
-from .linear import linear, slopes_of, some_images, some_labels
+from armsrace.attacks.gradient.bim import kurakin_steps
+from armsrace.losses import margin
+from tests.attacks.linear import linear, slopes_of, some_images, some_labels
 
 
 def test_pgd_reaches_the_exact_worst_case_of_a_linear_model() -> None:
@@ -18,7 +17,7 @@ def test_pgd_reaches_the_exact_worst_case_of_a_linear_model() -> None:
     for found in (
         attacks.pgd(model, images, labels, epsilon=0.2, steps=20),
         attacks.bim(model, images, labels, epsilon=0.2, step_size=0.05),
-        attacks.momentum(model, images, labels, epsilon=0.2, steps=5),
+        attacks.mi_fgsm(model, images, labels, epsilon=0.2, steps=5),
     ):
         # Pixels that the loss does not depend on are the only ones that may differ: none here.
         torch.testing.assert_close(found.images, exact, rtol=0, atol=1e-12)
@@ -26,9 +25,9 @@ def test_pgd_reaches_the_exact_worst_case_of_a_linear_model() -> None:
 
 def test_targets_turn_the_step_round() -> None:
     model, images, labels = linear(2), some_images(10), some_labels(10, 2)
-    towards = attacks.fgsm(model, images, labels, epsilon=0.2, targets=1 - labels).images
+    toward = attacks.fgsm(model, images, labels, epsilon=0.2, targets=1 - labels).images
     away = attacks.fgsm(model, images, labels, epsilon=0.2).images
-    assert torch.equal(towards, away), "with two classes, away from one is towards the other"
+    assert torch.equal(toward, away), "with two classes, away from one is toward the other"
 
 
 def test_rand_fgsm_keeps_the_rest_of_the_budget_for_the_gradient() -> None:
@@ -45,7 +44,7 @@ def test_rand_fgsm_keeps_the_rest_of_the_budget_for_the_gradient() -> None:
     assert 0.35 < float((sizes > 0.2).double().mean()) < 0.65
 
 
-def test_kurakin_counts_steps_in_grey_levels() -> None:
+def test_kurakin_counts_steps_in_gray_levels() -> None:
     for epsilon in range(1, 256):
         exact = max(1, int(min(epsilon + 4, 1.25 * epsilon)))
         assert kurakin_steps(epsilon / 255) == exact
@@ -75,7 +74,7 @@ def test_momentum_sums_gradients_of_length_one() -> None:
         slope = slopes_of(model, current, label)
         running = 0.9 * running + slope / slope.abs().sum()
         current = (image + (current + 0.05 * running.sign() - image).clamp(-0.2, 0.2)).clamp(0, 1)
-    found = attacks.momentum(model, image, label, epsilon=0.2, steps=4, decay=0.9).images
+    found = attacks.mi_fgsm(model, image, label, epsilon=0.2, steps=4, decay=0.9).images
     torch.testing.assert_close(found, current, rtol=0, atol=1e-12)
 
 

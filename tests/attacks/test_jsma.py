@@ -10,10 +10,9 @@ from torch import Tensor, nn
 from torch.autograd.functional import jacobian
 
 from armsrace import attacks
-from armsrace.attacks.norms import distances
-from armsrace.attacks.saliency import most_salient
-
-from .linear import PIXELS, linear, some_images
+from armsrace.attacks.sparse.jsma import most_salient
+from armsrace.norms import distances
+from tests.attacks.linear import PIXELS, linear, some_images
 
 
 class Recorder(nn.Module):
@@ -125,7 +124,7 @@ def test_one_more_pixel_only_where_it_helps(trained, digits) -> None:
     assert larger.success.sum() > smaller.success.sum()
 
 
-def test_a_sure_model_has_slopes_too(trained, digits) -> None:
+def test_a_confident_model_has_gradients_too(trained, digits) -> None:
     """The probabilities' own gradients are zero here, in every pixel and every class."""
     images, labels = digits[0][:20], digits[1][:20]
 

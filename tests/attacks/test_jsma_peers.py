@@ -7,9 +7,8 @@ import torch
 from torch import nn
 
 from armsrace import attacks
-from armsrace.attacks.norms import distances
-
-from .peers import Digits, check_same
+from armsrace.norms import distances
+from tests.attacks.peers import Digits, check_same
 
 pytestmark = pytest.mark.peers
 GAMMA = 40 / 784

@@ -13,10 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from armsrace import attacks
-from armsrace.attacks.norms import distances
 from armsrace.contracts import Norm
-
-from .peers import Digits, Exact
+from armsrace.norms import distances
+from tests.attacks.peers import Digits, Exact
 
 foolbox = pytest.importorskip("foolbox")
 pytestmark = pytest.mark.peers

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from armsrace import attacks
-from armsrace.attacks.norms import distances
 from armsrace.contracts import Bounds, Model, Norm
+from armsrace.norms import distances
 
 KINDS = [
     (attacks.salt_and_pepper, "l0", 40.0),

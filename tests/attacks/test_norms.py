@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq, minimize
 from torch import Tensor
 
-from armsrace.attacks.norms import distances, fullest_l1, project, steepest, unit
 from armsrace.contracts import UNIT, Norm
+from armsrace.norms import distances, linear_maximizer_l1, normalize, project, steepest_direction
 
 EPSILON = st.sampled_from([0.0, 1e-6]) | st.floats(0.0, 20.0)
 
@@ -91,7 +91,7 @@ def test_float32_projection_leaves_the_ball_by_rounding_only(norm: Norm, epsilon
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_steepest_step_raises_a_linear_function_most(norm: Norm) -> None:
     slopes, images = _points(0), torch.full((6, 3, 4, 5), 0.5, dtype=torch.float64)
-    step = steepest(slopes, norm, images, UNIT)
+    step = steepest_direction(slopes, norm, images, UNIT)
     assert torch.allclose(distances(step, norm), torch.ones(6, dtype=torch.float64))
     gained = (step * slopes).flatten(1).sum(dim=1)
     others = project(1000 * _points(1, count=6 * 100), norm, 1.0).view(100, 6, 3, 4, 5)
@@ -104,7 +104,7 @@ def test_steepest_l1_step_shares_itself_among_the_steepest_movable_pixels() -> N
     slopes = torch.linspace(-0.999, 1, 400, dtype=torch.float64).view(1, 1, 20, 20)
     images = torch.full_like(slopes, 0.5)
     images[0, 0, 19, 19] = 1.0
-    step = steepest(slopes, "l1", images, UNIT).flatten()
+    step = steepest_direction(slopes, "l1", images, UNIT).flatten()
     assert step[399] == 0, "the steepest pixel stands at the end of the box"
     assert step.nonzero().flatten().tolist() == [0, 1, 397, 398]
     assert step[[0, 1, 397, 398]].tolist() == [-0.25, -0.25, 0.25, 0.25]
@@ -113,8 +113,8 @@ def test_steepest_l1_step_shares_itself_among_the_steepest_movable_pixels() -> N
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_no_slope_no_step(norm: Norm) -> None:
     nothing = torch.zeros(2, 1, 4, 4)
-    assert torch.equal(steepest(nothing, norm, nothing + 0.5, UNIT), nothing)
-    assert torch.equal(fullest_l1(nothing, 1.0, nothing + 0.5, UNIT), nothing)
+    assert torch.equal(steepest_direction(nothing, norm, nothing + 0.5, UNIT), nothing)
+    assert torch.equal(linear_maximizer_l1(nothing, 1.0, nothing + 0.5, UNIT), nothing)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -124,9 +124,9 @@ def test_unit_gradients_have_length_one_however_short(
     norm: Norm, size: float, dtype: torch.dtype
 ) -> None:
     slopes = (size * _points(0)).to(dtype)
-    lengths = distances(unit(slopes, norm), norm)
+    lengths = distances(normalize(slopes, norm), norm)
     torch.testing.assert_close(lengths, torch.ones_like(lengths))
-    torch.testing.assert_close(unit(slopes, norm), unit(_points(0), norm).to(dtype))
+    torch.testing.assert_close(normalize(slopes, norm), normalize(_points(0), norm).to(dtype))
 
 
 def test_distances_count_pixels_not_channels() -> None:

@@ -9,8 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from armsrace import attacks
-
-from .on_range import LATENTS, SHAPE, WIDE, Linear, drawn, linear_classifier, normal_in_range
+from tests.attacks.on_range import (
+    LATENTS,
+    SHAPE,
+    WIDE,
+    Linear,
+    drawn,
+    linear_classifier,
+    normal_in_range,
+)
 
 
 @pytest.fixture
@@ -87,7 +94,7 @@ def test_an_encoder_or_decoder_of_another_shape_is_named(decoder, classifier) ->
     wrong = {
         "encoder's latents must have shape (N, L), got (4,)": (decoder, lambda x: x[:, 0, 0, 0]),
         "encoder must return 4 latents, got 1": (decoder, lambda x: x.flatten(1)[:1, :3]),
-        "decoder must draw (4, 1, 3, 4), got (4, 1, 4, 3)": (
+        "decoder must return shape (4, 1, 3, 4), got (4, 1, 4, 3)": (
             lambda z: decoder(z).transpose(2, 3), lambda x: x.flatten(1)[:, :3]
         ),
     }  # fmt: skip

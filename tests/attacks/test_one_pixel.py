@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from armsrace import attacks
-from armsrace.attacks.norms import distances
-from armsrace.attacks.one_pixel import TUTORIAL
-
-from .cases import Counting
+from armsrace.attacks.sparse.one_pixel import TUTORIAL
+from armsrace.norms import distances
+from tests.attacks.cases import Counting
 
 SIDE = 8
 BLACK = torch.zeros(1, 1, SIDE, SIDE, dtype=torch.float64)
@@ -20,10 +19,10 @@ LABEL = torch.tensor([0])
 
 
 def hills(*peaks: tuple[int, int], threshold: float = 0.95) -> nn.Module:
-    """A class a peak, which wins where its pixel is white, and class 0 where none is.
+    """One class per peak, which wins where its pixel is white, and class 0 where none is.
 
-    A pixel counts less the further it lies from the peak: the search has a slope to climb, but one
-    pixel beside the peak is not enough.
+    A pixel counts less the farther it is from the peak. So the search can improve step by step, but
+    one pixel beside the peak is not enough.
     """
     rows, columns = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
     layer = nn.Linear(SIDE * SIDE, 1 + len(peaks)).double()

@@ -6,10 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from armsrace.attacks.overpowered import between, overpowered, pair_starts
+from armsrace.attacks.generative.overpowered import between, overpowered, pair_starts
 from armsrace.contracts import Bounds
-
-from .on_range import (
+from tests.attacks.on_range import (
     EPSILON,
     LATENTS,
     SHAPE,

@@ -9,9 +9,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from armsrace.attacks.overpowered import overpowered
-
-from .on_range import EPSILON, LATENTS, WIDE, Linear, drawn, linear_classifier, some_pairs
+from armsrace.attacks.generative.overpowered import overpowered
+from tests.attacks.on_range import (
+    EPSILON,
+    LATENTS,
+    WIDE,
+    Linear,
+    drawn,
+    linear_classifier,
+    some_pairs,
+)
 
 
 @pytest.fixture

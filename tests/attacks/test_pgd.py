@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from armsrace import attacks
-from armsrace.attacks.margins import cross_entropy, margin
 from armsrace.contracts import Norm
+from armsrace.losses import cross_entropy, margin
 
 Digits = tuple[Tensor, Tensor]
 

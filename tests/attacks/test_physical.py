@@ -61,7 +61,7 @@ def test_brightness_and_contrast_by_hand() -> None:
     assert stronger.flatten().tolist() == pytest.approx([0.0, 0.25, 0.65, 1.0])
 
 
-def test_affine_turns_anticlockwise_enlarges_and_moves(images: Tensor) -> None:
+def test_affine_turns_counterclockwise_enlarges_and_moves(images: Tensor) -> None:
     turned = physical.affine(images, 90, 1, (0, 0))
     torch.testing.assert_close(turned, torch.rot90(images, 1, (2, 3)), rtol=0, atol=1e-9)
     moved = physical.affine(images, 0, 1, (2, -1))

@@ -11,12 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from armsrace import attacks
-from armsrace.attacks.norms import distances
-from armsrace.attacks.problem import Problem
-from armsrace.attacks.resets import LEAST, reset
+from armsrace.attacks.base import AttackContext
+from armsrace.attacks.sparse.pointwise import MIN_FRACTION, reset
 from armsrace.contracts import UNIT, Norm
-
-from .cases import Counting
+from armsrace.norms import distances
+from tests.attacks.cases import Counting
 
 Digits = tuple[Tensor, Tensor]
 BLACK, LABEL = torch.zeros(1, 1, 5, 5, dtype=torch.float64), torch.tensor([0])
@@ -43,7 +42,7 @@ def test_in_l2_they_go_back_as_far_as_the_boundary() -> None:
     kept = torch.stack([result.images[0, 0, row, column] for row, column in NEEDED])
     assert result.success.all() and (result.images != 0).sum() == 3
     # No value can go on by a 64th of its way to black.
-    assert (kept > 0.5).all() and (kept * (1 - LEAST) <= 0.5).all()
+    assert (kept > 0.5).all() and (kept * (1 - MIN_FRACTION) <= 0.5).all()
 
 
 def test_a_pixel_is_reset_with_its_channels_in_l0_and_value_by_value_in_l2() -> None:
@@ -70,7 +69,7 @@ def test_it_ends_where_nothing_can_be_reset(s3_cnn: nn.Module, digits: Digits, n
     for clean, found, label in zip(images, result.images, labels, strict=True):
         places = (found != clean).any(dim=0).nonzero()
         nearer = found.repeat(len(places), 1, 1, 1)
-        steps = {"l0": 1.0, "l2": LEAST}[norm]
+        steps = {"l0": 1.0, "l2": MIN_FRACTION}[norm]
         for number, (row, column) in enumerate(places.tolist()):
             nearer[number, :, row, column] += steps * (clean - found)[:, row, column]
         with torch.no_grad():
@@ -90,8 +89,8 @@ def test_blocks_reset_what_pixel_by_pixel_resets() -> None:
     rows = 40
     clean = torch.zeros(rows, 1, 10, 10, dtype=torch.float64)
     numbers = torch.rand(rows, 1, 10, 10, generator=generator, dtype=torch.float64)
-    problem = Problem(model, clean, torch.zeros(rows, dtype=torch.int64), None, UNIT)
-    found, queries = reset(problem, torch.ones_like(clean), lambda: numbers)
+    context = AttackContext(model, clean, torch.zeros(rows, dtype=torch.int64), None, UNIT)
+    found, queries = reset(context, torch.ones_like(clean), lambda: numbers)
     expected = torch.ones_like(clean).flatten(1)
     for place in numbers.flatten(1).argsort(dim=1).unbind(dim=1):
         trial = expected.scatter(1, place[:, None], 0.0)

@@ -7,12 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from armsrace import attacks
-from armsrace.attacks.margins import cross_entropy
-from armsrace.attacks.norms import distances
 from armsrace.contracts import Bounds
-
-from .cases import Case
-from .specs import SPECS, AttackSpec
+from armsrace.losses import cross_entropy
+from armsrace.norms import distances
+from tests.attacks.cases import Case
+from tests.attacks.specs import SPECS, AttackSpec
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)

@@ -8,10 +8,9 @@ import pytest
 from torch import Tensor, nn
 
 from armsrace import attacks
-
-from .cases import Case
-from .properties import PROPERTIES, fools
-from .specs import SPECS, AttackSpec
+from tests.attacks.cases import Case
+from tests.attacks.properties import PROPERTIES, fools
+from tests.attacks.specs import SPECS, AttackSpec
 
 
 @dataclass(frozen=True)

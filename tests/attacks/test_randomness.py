@@ -10,10 +10,10 @@ import torch
 from scipy.stats import kstest
 from torch import Tensor
 
-from armsrace.attacks.norms import distances
-from armsrace.attacks.pgd import random_perturbation
-from armsrace.attacks.randomness import default_generator, normal, signs, uniform
+from armsrace.attacks.gradient.pgd import random_perturbation
 from armsrace.contracts import Norm
+from armsrace.norms import distances
+from armsrace.randomness import default_generator, normal, signs, uniform
 
 
 def _generator(seed: int = 0) -> torch.Generator:
@@ -77,7 +77,7 @@ def test_uniform_stays_below_one_in_every_dtype(dtype: torch.dtype, images: Tens
 def test_random_perturbations_are_uniform_in_the_ball(norm: Norm) -> None:
     places = torch.rand(4000, 1, 1, 3, generator=_generator(), dtype=torch.float64)
     points = random_perturbation(places, norm, 2.0, _generator())
-    # The share of a ball within radius r of its own is r to the power of the dimension.
+    # The fraction of a ball within radius r of its own is r to the power of the dimension.
     radii = (distances(points, norm) / 2).numpy()
     assert kstest(radii**3, "uniform").pvalue > 1e-3
     assert points.mean(dim=0).abs().max() < 0.1

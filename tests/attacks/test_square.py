@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from armsrace import attacks
-from armsrace.attacks import squares
-from armsrace.attacks.norms import distances
+from armsrace.attacks.black_box import square as squares
 from armsrace.contracts import UNIT, Bounds
+from armsrace.norms import distances
 
 Digits = tuple[Tensor, Tensor]
 WIDE = Bounds(-50, 50)
@@ -49,10 +49,10 @@ def test_it_finds_the_worst_corner_of_a_linear_model(linear) -> None:
 def test_it_succeeds_just_beyond_the_exact_distance(linear, norm, dual, enough) -> None:
     model, images, labels, _ = linear
     for place, least in enumerate(_least(linear, dual).tolist()):
-        for share, expected in ((0.99, False), (enough, True)):
+        for fraction, expected in ((0.99, False), (enough, True)):
             one = images[place : place + 1], labels[place : place + 1]
             found = attacks.square(
-                model, *one, epsilon=share * least, queries=300, norm=norm, bounds=WIDE
+                model, *one, epsilon=fraction * least, queries=300, norm=norm, bounds=WIDE
             )
             assert bool(found.success) == expected
 
@@ -74,13 +74,14 @@ def test_an_image_that_fools_asks_no_more(trained: nn.Module, digits: Digits) ->
 def test_the_squares_follow_the_paper() -> None:
     """p = 0.8 and 28 × 28 pixels; halved after 10, 50, 200, ... of 10,000 iterations."""
     image, places = torch.zeros(1, 28, 28), (0, 10, 11, 51, 201, 501, 1001, 2001, 4001, 6001, 8001)
-    sides = [squares.side_at(place / 10_000, 0.8, image) for place in places]
+    sides = [squares.side_of(squares.fraction_at(p / 10_000, 0.8), image) for p in places]
     assert sides == [25, 25, 18, 13, 9, 6, 4, 3, 2, 2, 1]
-    assert squares.side_at(1.0, 1e-9, image) == 1 and squares.side_at(0, 1.0, image, 3) == 28
+    assert squares.side_of(squares.fraction_at(1.0, 1e-9), image) == 1
+    assert squares.side_of(squares.fraction_at(0, 1.0), image, 3) == 28
 
 
 def test_a_double_bump_is_the_papers() -> None:
-    """Equation 2: at most 1/1² + ... + 1/(n + 1)², less towards the rim; the halves opposed."""
+    """Equation 2: at most 1/1² + ... + 1/(n + 1)², less toward the rim; the halves opposed."""
     bump = squares.double_bump(5, torch.zeros(1, dtype=torch.float64))
 
     def height(rows: int, columns: int) -> Tensor:

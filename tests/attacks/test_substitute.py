@@ -1,4 +1,4 @@
-"""A substitute learns from answers alone, counts them, and lends its gradient."""
+"""A substitute learns from answers alone, counts them, and can be attacked in its place."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from armsrace import attacks
-from armsrace.attacks.imitation import Substitute, train_substitute
+from armsrace.attacks.black_box.substitute import Substitute, train_substitute
 from armsrace.contracts import Bounds
 from armsrace.models.layers import predict
-
-from .borrowed import SEEDS, linear
-from .cases import Counting
+from tests.attacks.borrowed import SEEDS, linear
+from tests.attacks.cases import Counting
 
 Digits = tuple[Tensor, Tensor]
 QUICK: dict[str, Any] = {"build": linear, "learning_rate": 0.01}
@@ -49,8 +48,8 @@ def test_the_oracle_answers_each_image_once(trained: nn.Module) -> None:
     assert found.agreement == same.double().mean() > 0.8
 
 
-def test_new_images_follow_the_slope_of_the_answer() -> None:
-    """At a learning rate of 0 the substitute stays as built: the slope is its second row."""
+def test_new_images_follow_the_gradient_of_the_answer() -> None:
+    """At a learning rate of 0 the substitute stays as built: the gradient is its second row."""
     images, seen = torch.full((3, 1, 2, 5), 0.5), list[Tensor]()
     rows = torch.stack([torch.ones(10), torch.tensor([1.0, -1.0]).repeat(5)])
 
@@ -69,16 +68,16 @@ def test_new_images_follow_the_slope_of_the_answer() -> None:
         torch.testing.assert_close(seen[1], images + step * rows[1].view(1, 1, 2, 5))
 
 
-def test_more_questions_make_a_better_substitute(
+def test_more_queries_make_a_better_substitute(
     s3_cnn: nn.Module, digits: Digits, all_digits: Digits
 ) -> None:
     """Judged on digits that it never asked about, against guessing and against the seeds alone."""
-    shares = []
+    fractions = []
     for count, rounds in ((10, 0), (150, 0), (150, 2)):
         found = train_substitute(s3_cnn, all_digits[0][600 : 600 + count], rounds=rounds, **QUICK)
         same = predict(found.model, digits[0]).argmax(1) == predict(s3_cnn, digits[0]).argmax(1)
-        shares.append(same.double().mean())
-    assert 0.1 < shares[0] < shares[1] - 0.1 and shares[2] > 0.6
+        fractions.append(same.double().mean())
+    assert 0.1 < fractions[0] < fractions[1] - 0.1 and fractions[2] > 0.6
 
 
 def test_fewer_rounds_are_the_beginning_of_more(trained: nn.Module) -> None:

@@ -10,10 +10,9 @@ import pytest
 from torch import Tensor, nn
 
 from armsrace.contracts import AttackResult
-
-from . import broken, properties
-from .cases import Case
-from .specs import AttackSpec
+from tests.attacks import broken, properties
+from tests.attacks.cases import Case
+from tests.attacks.specs import AttackSpec
 
 Attack = Callable[..., AttackResult]
 Property = Callable[[AttackSpec, Case], None]

@@ -6,8 +6,7 @@ import pytest
 from torch import nn
 
 from armsrace import attacks
-
-from .peers import Digits, Exact, check_same
+from tests.attacks.peers import Digits, Exact, check_same
 
 torchattacks = pytest.importorskip("torchattacks")
 pytestmark = pytest.mark.peers
@@ -52,6 +51,6 @@ def test_pgd_l2_is_torchattacks(exact: Exact) -> None:
 @pytest.mark.parametrize("decay", [0.0, 1.0])
 def test_momentum_is_torchattacks(exact: Exact, decay: float) -> None:
     model, images, labels = exact
-    ours = attacks.momentum(model, images, labels, epsilon=0.2, steps=10, decay=decay).images
+    ours = attacks.mi_fgsm(model, images, labels, epsilon=0.2, steps=10, decay=decay).images
     peer = torchattacks.MIFGSM(model, eps=0.2, alpha=0.02, steps=10, decay=decay)
     check_same(ours, peer(images, labels), images)

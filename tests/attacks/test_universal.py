@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from armsrace import attacks
-from armsrace.attacks.norms import distances
-from armsrace.attacks.universal import universal_perturbation
+from armsrace.attacks.minimal.universal import universal_perturbation
 from armsrace.contracts import Bounds, Norm
-
-from .linear import linear, some_images
+from armsrace.norms import distances
+from tests.attacks.linear import linear, some_images
 
 Digits = tuple[Tensor, Tensor]
 WIDE = Bounds(-20, 20)
@@ -22,7 +21,7 @@ METHODS = ["deepfool", "ascent"]
 
 @pytest.fixture
 def straight() -> tuple[nn.Module, Tensor, Tensor, Tensor]:
-    """A linear model, images that it takes for class 1, the way to class 0, their distances."""
+    """A linear model, images of its class 1, the direction to class 0, and the distances."""
     model, images = linear(2), some_images(60)
     normal = model[1].weight.detach()  # type: ignore[index]
     normal = normal[0] - normal[1]

@@ -1,4 +1,4 @@
-"""The gradient through a purifier's own optimisation, where it is known."""
+"""The gradient through a purifier's own optimization, where it is known."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from armsrace.attacks.composition import smoothed_gradient, unrolled
+from armsrace.attacks.adaptive import estimated_gradient, unrolled
 from armsrace.contracts import Bounds
-
-from .linear import PIXELS, linear, slopes_of, some_images, some_labels
+from tests.attacks.linear import PIXELS, linear, slopes_of, some_images, some_labels
 
 STEPS, RATE, PULL = 5, 0.2, 0.5
 
@@ -19,8 +18,8 @@ def ridge(images: Tensor, *, differentiable: bool = False) -> Tensor:
     return _descend(lambda z: z, torch.zeros_like(images), images, differentiable)
 
 
-def drawn(images: Tensor, *, differentiable: bool = False) -> Tensor:
-    """The nearest image that a small decoder draws: two numbers to eight pixels."""
+def decoded(images: Tensor, *, differentiable: bool = False) -> Tensor:
+    """The nearest image in the range of a small decoder: two numbers to eight pixels."""
     weights = torch.linspace(-2, 2, 2 * PIXELS, dtype=images.dtype).view(2, PIXELS)
 
     def decode(codes: Tensor) -> Tensor:
@@ -35,8 +34,8 @@ def _descend(decode, start: Tensor, images: Tensor, differentiable: bool) -> Ten
         codes = start.requires_grad_()
         for _ in range(STEPS):
             energy = (decode(codes) - images).square().sum() + PULL * codes.square().sum()
-            (slope,) = torch.autograd.grad(energy / 2, codes, create_graph=differentiable)
-            codes = codes - RATE * slope
+            (grad,) = torch.autograd.grad(energy / 2, codes, create_graph=differentiable)
+            codes = codes - RATE * grad
     return codes if differentiable else codes.detach()
 
 
@@ -53,18 +52,18 @@ def test_the_gradient_of_a_quadratic_search_is_known() -> None:
 def test_the_gradient_through_a_decoder_equals_finite_differences() -> None:
     images, labels = some_images(4), some_labels(4, 4)
     model, wide = linear(4), Bounds(-1, 2)
-    found = slopes_of(lambda x: model(unrolled(drawn)(x)), images, labels)
-    measured = smoothed_gradient(lambda x: model(drawn(x)), spacing=1e-4, bounds=wide)
+    found = slopes_of(lambda x: model(unrolled(decoded)(x)), images, labels)
+    measured = estimated_gradient(lambda x: model(decoded(x)), spacing=1e-4, bounds=wide)
     assert found.norm() > 1e-3
     torch.testing.assert_close(found, slopes_of(measured, images, labels), rtol=1e-5, atol=1e-8)
-    assert torch.equal(unrolled(drawn)(images), drawn(images))
+    assert torch.equal(unrolled(decoded)(images), decoded(images))
 
 
 def test_a_purifier_that_leaves_the_graph_is_refused() -> None:
     images = some_images(2)
 
     def cut(images: Tensor, *, differentiable: bool = False) -> Tensor:
-        return drawn(images)
+        return decoded(images)
 
     assert unrolled(cut)(images).shape == images.shape
     with pytest.raises(ValueError, match="purifier must stay differentiable in its images"):

@@ -9,8 +9,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from .cases import Case
-from .specs import AttackSpec
+from tests.attacks.cases import Case
+from tests.attacks.specs import AttackSpec
 
 CONTEXTS = (torch.enable_grad, torch.no_grad, torch.inference_mode)
 

@@ -94,7 +94,7 @@ def test_a_bad_list_is_named(root: Path, text: str, rule: str) -> None:
 def test_what_is_missing_is_named(root: Path, tmp_path: Path) -> None:
     picture = root / "img_align_celeba" / "000002.png"
     picture.write_bytes(b"no picture")
-    with pytest.raises(DatasetCorrupt, match=r"000002.png is no picture"):
+    with pytest.raises(DatasetCorrupt, match=r"000002.png is not a readable image"):
         celeba(root, count=3)
     picture.unlink()
     with pytest.raises(DatasetNotFound, match=r"000002.png is in the list and not in the folder"):

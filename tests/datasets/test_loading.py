@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from armsrace import datasets
-from armsrace.datasets import DatasetCorrupt, DatasetNotFound, loading, reading, search, sources
+from armsrace.datasets import DatasetCorrupt, DatasetNotFound, loading, search, sources
 from armsrace.datasets.formats import digest
 
 LAYOUTS = ["mnist", "MNIST/raw", "."]
@@ -107,7 +107,7 @@ def test_cifar10_planes_and_labels(tiny_cifar, tmp_path: Path, monkeypatch) -> N
     np.testing.assert_array_equal(data.labels.numpy(), tiny_cifar.labels["train"])
     assert data.description == "CIFAR-10, 6 training images (unverified: no known checksum)"
     copies = {digest(content) for content in tiny_cifar.contents.values()}
-    monkeypatch.setattr(reading, "JPEG_COPIES", copies)
+    monkeypatch.setattr(loading, "JPEG_COPIES", copies)
     assert datasets.cifar10().description == "CIFAR-10, 3 test images (JPEG copies)"
 
 

@@ -11,9 +11,9 @@ from torch.nn import functional
 from armsrace import attacks, defenses, zoo
 from armsrace.datasets import Dataset
 from armsrace.defenses import adversarial_training as training
-from armsrace.defenses.adversarial_images import Generate
-from armsrace.defenses.recipes import RECIPES
+from armsrace.defenses.adversarial_training import Generate
 from armsrace.models import classifiers
+from armsrace.recipes import RECIPES
 from armsrace.training.loop import fit
 from armsrace.training.recipe import Recipe, always, cross_entropy, one_cycle
 
@@ -52,14 +52,14 @@ def worst_loss(linear: nn.Module, batch: tuple[Tensor, Tensor], epsilon: float) 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.25, 1.0])
 def test_the_mixture_is_the_closed_form(linear, batch, alpha: float) -> None:
-    objective = training.mixture(defenses.fgsm_images(EPSILON), alpha)
+    objective = training.adversarial_loss(defenses.fgsm_images(EPSILON), alpha)
     clean, attacked = (worst_loss(linear, batch, size) for size in (0.0, EPSILON))
     torch.testing.assert_close(objective(linear, *batch), alpha * clean + (1 - alpha) * attacked)
 
 
 def test_its_gradient_is_that_of_the_worst_case(linear, batch) -> None:
     """Danskin: at the maximum the images may be taken as given."""
-    objective = training.mixture(defenses.fgsm_images(EPSILON), alpha=0.0)
+    objective = training.adversarial_loss(defenses.fgsm_images(EPSILON), alpha=0.0)
     (found,) = torch.autograd.grad(objective(linear, *batch), linear[1].weight)
     (exact,) = torch.autograd.grad(worst_loss(linear, batch, EPSILON), linear[1].weight)
     torch.testing.assert_close(found, exact)
@@ -150,7 +150,7 @@ def test_the_budget_warms_up() -> None:
         asked.append(epsilon)
         return defenses.fgsm_images(epsilon)
 
-    objective = training.warmed_up(generate, 0.3, share=0.25)
+    objective = training.epsilon_warmup(generate, 0.3, share=0.25)
     for progress in (0.0, 0.125, 0.25, 0.9):
         objective(progress)
     assert asked == pytest.approx([0.0, 0.15, 0.3, 0.3])
@@ -159,9 +159,12 @@ def test_the_budget_warms_up() -> None:
 @pytest.mark.parametrize(
     ("make", "rule"),
     [
-        (lambda: training.mixture(GENERATORS["fgsm"], 1.5), r"alpha must lie in \[0, 1\], got 1.5"),
+        (
+            lambda: training.adversarial_loss(GENERATORS["fgsm"], 1.5),
+            r"alpha must lie in \[0, 1\], got 1.5",
+        ),
         (lambda: training.trades(0.3, 3, beta=-1), "beta must be >= 0, got -1"),
-        (lambda: training.warmed_up(defenses.fgsm_images, 0.3, 0.0), "share must lie in"),
+        (lambda: training.epsilon_warmup(defenses.fgsm_images, 0.3, 0.0), "share must lie in"),
     ],
 )
 def test_bad_settings_are_refused(make, rule: str) -> None:
@@ -170,7 +173,9 @@ def test_bad_settings_are_refused(make, rule: str) -> None:
 
 
 def recipe(generate: Generate | None, epochs: int) -> Recipe:
-    objective = cross_entropy if generate is None else training.mixture(generate, alpha=0.0)
+    objective = cross_entropy
+    if generate is not None:
+        objective = training.adversarial_loss(generate, alpha=0.0)
     adam = torch.optim.Adam
     return Recipe(epochs, 64, adam, one_cycle(5e-2), "", objective=always(objective))
 

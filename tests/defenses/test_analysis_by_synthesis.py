@@ -6,12 +6,30 @@ import re
 
 import pytest
 import torch
-from linear_classes import CLASSES, LATENTS, PIXELS, CurvedClasses, LinearClasses, some_images
 from torch import Tensor
 
-from armsrace.defenses.analysis_by_synthesis import SCALE, AnalysisBySynthesis, tempered
-from armsrace.defenses.class_search import AdamSearch, slope_left, within
-from armsrace.defenses.levenberg_marquardt import LevenbergMarquardt, PolishedSearch
+from armsrace.defenses.analysis_by_synthesis.inference import (
+    AdamSearch,
+    projected_grad_norm,
+    within,
+)
+from armsrace.defenses.analysis_by_synthesis.levenberg_marquardt import (
+    LevenbergMarquardt,
+    PolishedSearch,
+)
+from armsrace.defenses.analysis_by_synthesis.model import (
+    SCALE,
+    AnalysisBySynthesis,
+    floored_softmax,
+)
+from tests.defenses.linear_classes import (
+    CLASSES,
+    LATENTS,
+    PIXELS,
+    CurvedClasses,
+    LinearClasses,
+    some_images,
+)
 
 
 @pytest.fixture
@@ -51,7 +69,7 @@ def test_no_explanation_leaves_the_radius() -> None:
         found = model.explain(images)
         assert (found.latents.norm(dim=2) <= 0.4 + 1e-9).all()
         assert ((found.latents.norm(dim=2) - 0.4).abs() < 1e-9).any()
-        left = slope_left(model.generators, images.flatten(1), found.latents, radius=0.4)
+        left = projected_grad_norm(model.generators, images.flatten(1), found.latents, radius=0.4)
         assert (left < (0.05 if isinstance(search, AdamSearch) else 1e-6)).all()
 
 
@@ -69,10 +87,10 @@ def test_the_envelope_gradient_is_that_of_finite_differences(model) -> None:
     direction = torch.randn(images.shape, generator=generator).double()
     direction /= direction.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
     for row in range(CLASSES):
-        slope = torch.autograd.grad(model(variable)[:, row].sum(), variable)[0]
-        assert slope.norm() > 1
+        grad = torch.autograd.grad(model(variable)[:, row].sum(), variable)[0]
+        assert grad.norm() > 1
         above, below = (model(images + step * direction)[:, row] for step in (1e-4, -1e-4))
-        along = (slope * direction).flatten(1).sum(dim=1)
+        along = (grad * direction).flatten(1).sum(dim=1)
         torch.testing.assert_close(along, (above - below) / 2e-4, rtol=0.01, atol=1e-3)
 
 
@@ -107,7 +125,7 @@ def test_pairs_that_are_finished_are_not_drawn_and_do_not_change_what_others_fin
     drawn = list(generators.counts)
     assert drawn[0] == 7 and drawn == sorted(drawn, reverse=True)
     assert drawn[-1] < 7 and sum(drawn) < 7 * 60
-    left = slope_left(generators, images.flatten(1), together.latents)
+    left = projected_grad_norm(generators, images.flatten(1), together.latents)
     assert (left < 1e-5).all()
     for row, image in enumerate(images):
         torch.testing.assert_close(together.values[row], model.found(image[None]).values[0])
@@ -141,8 +159,8 @@ def test_confidences_are_the_modified_softmax(exact) -> None:
     parts = exact(images).exp() + 3.9e-5
     torch.testing.assert_close(exact.confidences(images), parts / parts.sum(dim=1, keepdim=True))
     far = torch.tensor([[-100.0, -200.0, -300.0]])
-    torch.testing.assert_close(tempered(far), torch.full((1, 3), 1 / 3))
-    torch.testing.assert_close(tempered(far, 0.0), far.softmax(dim=1))
+    torch.testing.assert_close(floored_softmax(far), torch.full((1, 3), 1 / 3))
+    torch.testing.assert_close(floored_softmax(far, 0.0), far.softmax(dim=1))
 
 
 def test_samples_are_the_likely_ones_and_the_best_of_each_part_is_found(exact) -> None:
@@ -202,5 +220,5 @@ def test_exact_inference_is_no_worse_than_adam_where_classes_are_curved() -> Non
     model = AnalysisBySynthesis(CurvedClasses(), inference="exact", samples=200)
     found = model.found(images)
     assert (found.values <= adam + 1e-9).all()
-    left = slope_left(model.generators, images.flatten(1), found.latents)
+    left = projected_grad_norm(model.generators, images.flatten(1), found.latents)
     assert (left < 1e-6).float().mean() >= 0.95

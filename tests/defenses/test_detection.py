@@ -76,12 +76,12 @@ def test_divergence_of_an_image_from_itself_at_any_brightness_is_zero() -> None:
     assert defenses.divergence(first, first / 2).abs().max() < 1e-4
 
 
-def test_divergence_of_black_images_is_finite_and_has_a_finite_slope() -> None:
+def test_divergence_of_black_images_is_finite_and_has_a_finite_gradient() -> None:
     black = torch.zeros(4, 1, 5, 5, requires_grad=True)
     scores = defenses.divergence(black, images()) + defenses.divergence(images(), black)
-    (slope,) = torch.autograd.grad(scores.sum(), black)
+    (grad,) = torch.autograd.grad(scores.sum(), black)
     assert torch.isfinite(scores).all()
-    assert torch.isfinite(slope).all()
+    assert torch.isfinite(grad).all()
 
 
 def test_surprise_is_the_seconds_view_of_the_first_s_answer() -> None:
@@ -90,7 +90,7 @@ def test_surprise_is_the_seconds_view_of_the_first_s_answer() -> None:
     expected = nn.functional.cross_entropy(
         second(images()), first(images()).argmax(dim=1), reduction="none"
     )
-    assert torch.allclose(defenses.Surprise(first, quiet)(images()), expected, atol=1e-6)
+    assert torch.allclose(defenses.CrossNetworkNLL(first, quiet)(images()), expected, atol=1e-6)
 
 
 def bright(batch: torch.Tensor) -> torch.Tensor:
@@ -143,7 +143,7 @@ def test_an_ordinary_attack_finds_what_is_wrong_and_not_detected() -> None:
 def test_the_false_positive_rate_holds_on_digits_that_did_not_set_the_threshold(name) -> None:
     score = {
         "VAE": lambda: defenses.Divergence(zoo.load("s3-vae")),
-        "RBF": lambda: defenses.Surprise(zoo.load("s3-cnn"), zoo.load("rbf")),
+        "RBF": lambda: defenses.CrossNetworkNLL(zoo.load("s3-cnn"), zoo.load("rbf")),
     }[name]()
     with torch.no_grad():
         first, second = score(datasets.held_out("mnist").images[:3000]).chunk(2)

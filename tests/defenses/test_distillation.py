@@ -7,12 +7,13 @@ import torch
 from torch import nn
 
 from armsrace import attacks, datasets, zoo
-from armsrace.attacks.margins import margin
 from armsrace.datasets import Dataset
-from armsrace.defenses import RECIPES, Tempered, at_temperature, distilled_from, softened
+from armsrace.defenses import TemperatureScaled, at_temperature, distilled_from, soft_labels
+from armsrace.losses import margin
 from armsrace.models import classifiers
-from armsrace.models.entries import TEMPERATURES
 from armsrace.models.layers import predict
+from armsrace.models.zoo import TEMPERATURES
+from armsrace.recipes import RECIPES
 from armsrace.training.loop import fit
 from armsrace.training.recipe import Recipe, always, one_cycle
 
@@ -26,24 +27,24 @@ def test_two_classes_are_a_sigmoid_of_the_lead_over_t() -> None:
     pair = torch.tensor([[3.0, 1.0], [-2.0, 5.0]], dtype=torch.float64)
     for temperature in (0.5, 1, 7, 100):
         expected = torch.sigmoid((pair[:, 0] - pair[:, 1]) / temperature)
-        assert torch.allclose(softened(pair, temperature)[:, 0], expected, atol=1e-12)
+        assert torch.allclose(soft_labels(pair, temperature)[:, 0], expected, atol=1e-12)
 
 
 def test_one_is_softmax_and_heat_makes_even(logits: torch.Tensor) -> None:
-    assert torch.equal(softened(logits, 1), logits.softmax(dim=1))
+    assert torch.equal(soft_labels(logits, 1), logits.softmax(dim=1))
     entropies = torch.stack(
-        [-(p * p.log()).sum(dim=1) for p in (softened(logits, t) for t in TEMPERATURES)]
+        [-(p * p.log()).sum(dim=1) for p in (soft_labels(logits, t) for t in TEMPERATURES)]
     )
     assert (entropies.diff(dim=0) > 0).all()
-    assert torch.allclose(softened(logits, 1e6), torch.full((6, 4), 0.25).double(), atol=1e-5)
+    assert torch.allclose(soft_labels(logits, 1e6), torch.full((6, 4), 0.25).double(), atol=1e-5)
 
 
 @pytest.mark.parametrize("temperature", [0, -1.0, float("inf"), float("nan")])
 @pytest.mark.parametrize(
     "use",
     [
-        lambda t: softened(torch.zeros(1, 2), t),
-        lambda t: Tempered(nn.Flatten(), t),
+        lambda t: soft_labels(torch.zeros(1, 2), t),
+        lambda t: TemperatureScaled(nn.Flatten(), t),
         at_temperature,
         lambda t: distilled_from(lambda device: nn.Flatten(), t),
     ],
@@ -59,7 +60,7 @@ def test_the_teachers_gradient_in_the_logits(logits: torch.Tensor) -> None:
     loss = at_temperature(20)(nn.Identity(), moving, labels)
     (found,) = torch.autograd.grad(loss, moving)
     truth = nn.functional.one_hot(labels, 4)
-    expected = (softened(moving.detach(), 20) - truth) / (20 * len(labels))
+    expected = (soft_labels(moving.detach(), 20) - truth) / (20 * len(labels))
     assert torch.allclose(found, expected, atol=1e-8)
 
 
@@ -68,7 +69,7 @@ def test_the_students_gradient_in_the_logits(logits: torch.Tensor) -> None:
     moving = logits.float().requires_grad_()
     loss = objective(nn.Identity(), moving, torch.zeros(6).long())
     (found,) = torch.autograd.grad(loss, moving)
-    ours, soft = (softened(scale * moving.detach(), 20) for scale in (1, 2))
+    ours, soft = (soft_labels(scale * moving.detach(), 20) for scale in (1, 2))
     assert torch.allclose(found, (ours - soft) / (20 * 6), atol=1e-8)
     assert torch.equal(loss, objective(nn.Identity(), moving, torch.ones(6).long()))
 
@@ -86,7 +87,7 @@ def test_a_teacher_is_fetched_once_and_its_weights_stay() -> None:
 
 @pytest.fixture(scope="module")
 def doubtful() -> Dataset:
-    """128 images of two kinds, each labelled as its kind three times out of four."""
+    """128 images of two kinds, each labeled as its kind three times out of four."""
     images = torch.zeros(128, 1, 28, 28)
     images[::2, :, :14], images[1::2, :, 14:] = 1.0, 1.0
     kind = torch.arange(128) % 2
@@ -125,8 +126,8 @@ def test_a_student_without_its_teacher_says_what_to_train(tmp_path: Path, monkey
 
 def test_a_network_at_its_temperature_decides_alike_and_can_be_attacked() -> None:
     digits = datasets.held_out("mnist").take(24, torch.Generator().manual_seed(0))
-    task, sure = (digits.images, digits.labels), Tempered(zoo.load("s3-cnn"), 1 / 1000)
-    cooled = Tempered(sure, 1000)
+    task, sure = (digits.images, digits.labels), TemperatureScaled(zoo.load("s3-cnn"), 1 / 1000)
+    cooled = TemperatureScaled(sure, 1000)
     assert not any(part.training for part in cooled.modules())
     assert torch.equal(predict(sure, task[0]).argmax(1), predict(cooled, task[0]).argmax(1))
     masked = attacks.fgsm(sure, *task, epsilon=0.3).success.float().mean()
@@ -140,8 +141,8 @@ def test_the_shipped_student_has_no_gradient_and_reads_well() -> None:
     for model in (plain, student):
         moving = digits.images.clone().requires_grad_()
         loss = nn.functional.cross_entropy(model(moving), digits.labels, reduction="none")
-        (slope,) = torch.autograd.grad(loss.sum(), moving)
-        lengths.append(slope.flatten(1).norm(dim=1))
+        (grad,) = torch.autograd.grad(loss.sum(), moving)
+        lengths.append(grad.flatten(1).norm(dim=1))
     assert (lengths[0] == 0).float().mean() < 0.5 < (lengths[1] == 0).float().mean()
     logits = predict(student, digits.images)
     assert (logits.argmax(1) == digits.labels).float().mean() > 0.97

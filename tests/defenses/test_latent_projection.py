@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam
 
 from armsrace import attacks
-from armsrace.attacks.composition import straight_through, unrolled
+from armsrace.attacks.adaptive import bpda, unrolled
 from armsrace.defenses import LatentProjection, LatentSearch, Purified, invert
 
 PIXELS = 8
@@ -72,10 +72,10 @@ def test_modules_inside_are_registered_and_held_in_evaluation_mode(images) -> No
 def test_bpda_gradient_is_the_identitys_backward(images, classifier) -> None:
     labels = torch.tensor([0, 1, 2, 0])
     purifier = LatentProjection(decode, SEARCH)
-    model = Purified(straight_through(purifier), classifier)
+    model = Purified(bpda(purifier), classifier)
     inputs = images.clone().requires_grad_()
     nn.functional.cross_entropy(model(inputs), labels, reduction="sum").backward()
-    # By hand: the loss is softmax of a linear map, so its slope at the purified image is known.
+    # By hand: the loss is softmax of a linear map, so its gradient at the purified image is known.
     weight = classifier[1].weight.detach()
     wrong = model(images).detach().softmax(1) - nn.functional.one_hot(labels, 3)
     torch.testing.assert_close(inputs.grad, (wrong @ weight).view_as(images))
@@ -86,7 +86,7 @@ def test_plain_purifier_shows_attacks_no_gradient(images, classifier) -> None:
     model = Purified(LatentProjection(decode, SEARCH), classifier)
     with pytest.raises(ValueError, match="must be differentiable"):
         attacks.fgsm(model, images, labels, epsilon=0.1)
-    opened = Purified(straight_through(model.purifier), classifier)
+    opened = Purified(bpda(model.purifier), classifier)
     found = attacks.pgd(opened, images, labels, epsilon=0.3, steps=2)
     assert torch.equal(model(found.images).argmax(1) != labels, found.success)
 
@@ -112,14 +112,14 @@ def test_unrolled_gradient_equals_finite_differences(images, change) -> None:
     purified = unrolled(purifier)(inputs)
     # torch's Adam counts its steps in float32 where it is differentiated.
     torch.testing.assert_close(purified.detach(), purifier(images), rtol=0, atol=1e-5)
-    (slope,) = torch.autograd.grad((purified * weights).sum(), inputs)
+    (grad,) = torch.autograd.grad((purified * weights).sum(), inputs)
     shifts = 1e-5 * torch.eye(PIXELS, dtype=images.dtype).view(PIXELS, 1, 1, 2, 4)
     # One pixel at a time, both ways, of every image.
     both = [purifier((images + way * shifts).flatten(0, 1)) for way in (1, -1)]
     values = [(side * weights).flatten(1).sum(1).view(PIXELS, 4) for side in both]
     measured = (values[0] - values[1]).T / 2e-5
-    assert slope.norm() > 1e-3
-    torch.testing.assert_close(slope.flatten(1), measured, rtol=1e-4, atol=1e-8)
+    assert grad.norm() > 1e-3
+    torch.testing.assert_close(grad.flatten(1), measured, rtol=1e-4, atol=1e-8)
 
 
 def test_unrolled_costs_no_graph_where_none_is_asked_for(images) -> None:

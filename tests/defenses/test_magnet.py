@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from armsrace import attacks, datasets
-from armsrace.attacks.margins import margin
 from armsrace.defenses import JensenShannon, MagNet, ReconstructionError, jensen_shannon
+from armsrace.losses import margin
 from armsrace.models import zoo
 
 

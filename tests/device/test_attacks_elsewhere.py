@@ -9,7 +9,7 @@ from functools import cache, partial
 from importlib import import_module
 from inspect import isfunction, signature
 from pathlib import Path
-from pkgutil import iter_modules
+from pkgutil import walk_packages
 from typing import Any
 
 import pytest
@@ -18,23 +18,20 @@ from torch import Tensor, nn
 
 import armsrace.attacks
 from armsrace import attacks
-from armsrace.attacks import (
-    composition,
-    hearing,
-    imitation,
-    margins,
-    pairs,
-    physical,
-    psychoacoustic,
-    rooms,
-)
-from armsrace.attacks.distal import unlikelihood
-from armsrace.attacks.universal import universal_perturbation
+from armsrace import losses as margins
+from armsrace.attacks import adaptive, physical
+from armsrace.attacks.audio import psychoacoustic
+from armsrace.attacks.audio import psychoacoustic as hearing
+from armsrace.attacks.audio import room_simulation as rooms
+from armsrace.attacks.black_box import substitute as imitation
+from armsrace.attacks.generative import overpowered as pairs
+from armsrace.attacks.generative.distal import unlikelihood
+from armsrace.attacks.minimal.universal import universal_perturbation
 from armsrace.models.audio import sound_classifier
-from armsrace.models.vae import manifold_vae
-from attacks.borrowed import SEEDS, basis, linear
-from attacks.specs import SPECS
-from elsewhere import same_on_both
+from armsrace.models.autoencoders import manifold_vae
+from tests.attacks.borrowed import SEEDS, basis, linear
+from tests.attacks.specs import SPECS
+from tests.elsewhere import same_on_both
 
 COUNT, LENGTH = 2, 1024
 Given = tuple[nn.Module, Tensor, Tensor]
@@ -100,7 +97,7 @@ def physical_attack(device: torch.device) -> Any:
     """Through cameras, whose parameters are drawn for each image anew."""
     model, images, labels = given(device)
     generator = draws()
-    seen = composition.expectation(lambda x: model(physical.camera(x, generator)), 2)
+    seen = adaptive.eot(lambda x: model(physical.camera(x, generator)), 2)
     found = attacks.pgd(seen, images, labels, epsilon=0.3, steps=2)
     rate = physical.destruction_rate(model, images, found.images, labels, seen_dimly)
     return found, rate
@@ -141,7 +138,7 @@ def imperceptible(device: torch.device) -> Any:
 def in_rooms(device: torch.device) -> Any:
     model, waves, words = sounds(device)
     heard = rooms.InRooms(model, rooms.room_responses(4, draws(), length=256)).to(device)
-    expected = composition.expectation(heard, 2)
+    expected = adaptive.eot(heard, 2)
     return attacks.pgd(expected, waves, words, epsilon=0.1, steps=2, bounds=psychoacoustic.WAVES)
 
 
@@ -174,14 +171,14 @@ def perturbation(device: torch.device) -> Tensor:
 
 def unrolled(device: torch.device) -> Any:
     model, images, labels = given(device)
-    purifier = composition.unrolled(lambda x, differentiable=False: x.sqrt())
+    purifier = adaptive.unrolled(lambda x, differentiable=False: x.sqrt())
     shown = nn.Sequential(purifier, model)
     return attacks.bim(shown, images.clamp(0.1, 1), labels, epsilon=0.1, steps=2)
 
 
 def straight_through(device: torch.device) -> Any:
     model, images, labels = given(device)
-    shown = nn.Sequential(composition.straight_through(torch.round), model)
+    shown = nn.Sequential(adaptive.bpda(torch.round), model)
     return attacks.bim(shown, images, labels, epsilon=0.3, steps=3, step_size=0.2)
 
 
@@ -189,7 +186,7 @@ def estimated(device: torch.device, estimator: Any) -> Any:
     model, images, labels = given(device)
     small = images[..., 10:18, 10:18]
     model = nn.Sequential(nn.Upsample((28, 28)), model)
-    blind = composition.smoothed_gradient(model, estimator=estimator, generator=draws())
+    blind = adaptive.estimated_gradient(model, estimator=estimator, generator=draws())
     return attacks.fgsm(blind, small, labels, epsilon=0.2), blind.queries
 
 
@@ -245,13 +242,14 @@ def test_more_than_an_attack(name: str) -> None:
     same_on_both(CASES[name])
 
 
-WORKINGS = {"answer", "mirror_paths", "posed", "reverberated"}
+WORKINGS = {"attack_context", "call_model", "compress", "mirror_paths", "reverberated"}
 """Of the attacks, no attacks."""
 
 
 def public_attacks() -> set[str]:
     """All that asks a model, and all that a camera or a room does to what it is given."""
-    names = [f"armsrace.attacks.{part.name}" for part in iter_modules(armsrace.attacks.__path__)]
+    parts = walk_packages(armsrace.attacks.__path__, "armsrace.attacks.")
+    names = [part.name for part in parts if not part.ispkg]
     return {
         name
         for module in map(import_module, names)

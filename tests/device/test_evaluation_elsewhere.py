@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-from test_attacks_elsewhere import draws, given
-from test_defenses_elsewhere import QUICK, explaining
 from torch import Tensor
 
 from armsrace import attacks, evaluation
-from armsrace.evaluation.arena import ATTACKS, DEFENSES, Defended, Unit, builders, measure
-from armsrace.evaluation.arena.cells import digits
-from elsewhere import same_on_both
+from armsrace.evaluation.arena import ATTACKS, DEFENSES, Defended, Job, defenses, measure
+from armsrace.evaluation.arena.jobs import digits
+from tests.device.test_attacks_elsewhere import draws, given
+from tests.device.test_defenses_elsewhere import QUICK, explaining
+from tests.elsewhere import same_on_both
 
 EPSILONS = [0.0, 0.05, 0.2]
 
@@ -130,7 +130,7 @@ QUICKER = {"samples": 30, "steps": 2, "restarts": 1}
 @cache
 def defended(name: str, device: str) -> Defended:
     """The arena's defense, with fewer held-out digits to calibrate on and a shorter search."""
-    builders.HELD_OUT = 40
+    defenses.HELD_OUT = 40
     row = DEFENSES[name]
     less = {key: min(value, QUICKER.get(key, value)) for key, value in row.settings.items()}
     return replace(row, settings=less).on(device)
@@ -140,7 +140,7 @@ def attacked(device: torch.device, defense: str, attack: str) -> Any:
     entry, row = ATTACKS[attack], defended(defense, str(device))
     images, labels = (part.to(device) for part in digits(0, 1))
     found = entry.attack(row, images, labels, seed=0, slow=True)
-    return found, row.served(images, labels), row.beaten(found.images, labels)
+    return found, row.clean_correct(images, labels), row.is_adversarial(found.images, labels)
 
 
 @pytest.mark.parametrize("name", DEFENSES)
@@ -150,11 +150,11 @@ def test_a_defense_of_the_arena(name: str) -> None:
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_an_attack_of_the_arena(name: str) -> None:
-    same_on_both(attacked, "detector" if ATTACKS[name].aware else "rbf", name)
+    same_on_both(attacked, "detector" if ATTACKS[name].adaptive_model else "rbf", name)
 
 
 def measured(device: torch.device) -> Any:
-    unit = Unit("rbf", "uniform-noise-linf", 0, 2)
+    unit = Job("rbf", "uniform-noise-linf", 0, 2)
     frame = measure(unit, unit.key, str(device))
     assert set(frame.pop("device")) == {device.type.upper()}
     return frame.drop(columns=["seconds"]).to_dict("list")

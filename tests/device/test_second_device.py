@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import armsrace
 from armsrace import attacks
-from elsewhere import compare, run_there
+from tests.elsewhere import compare, run_there
 
 SOURCE = Path(armsrace.__file__).parent
 

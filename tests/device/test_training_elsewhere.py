@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,28 +11,36 @@ from typing import Any
 
 import pytest
 import torch
-from test_attacks_elsewhere import draws, given
 from torch import Tensor, nn
 
-from armsrace.attacks.imitation import train_substitute
+from armsrace.attacks.black_box.substitute import train_substitute
 from armsrace.datasets import Dataset
-from armsrace.models import autoencoders, gan, rbf, vae
-from armsrace.training.augmentation import augmented
-from armsrace.training.duel import Duel
-from armsrace.training.following import follow
-from armsrace.training.logistic import together
+from armsrace.models import autoencoders, classifiers, gan
+from armsrace.models import autoencoders as vae
+from armsrace.recipes import every_other_pair, only
+from armsrace.training.callbacks import follow
+from armsrace.training.gan import GANTrainer, r1_loss, wgan_gp
 from armsrace.training.loop import fit
-from armsrace.training.orders import balanced
-from armsrace.training.recipe import Objective, Recipe, always, cross_entropy, one_cycle
-from armsrace.training.recipes import every_other_pair, only
-from armsrace.training.reconstruction import diverse, reconstruction
-from armsrace.training.variational import class_evidence, evidence_bound, separate_confidences
-from armsrace.training.wasserstein import in_turns
-from attacks.borrowed import SEEDS, linear
-from elsewhere import run_there, same_on_both
-
-sys.path.append(str(Path(__file__).parents[1] / "models"))
-from small_vaes import small
+from armsrace.training.objectives import (
+    class_evidence,
+    diverse,
+    evidence_bound,
+    reconstruction,
+    separate_confidences,
+)
+from armsrace.training.recipe import (
+    Objective,
+    Recipe,
+    always,
+    augmented,
+    balanced,
+    cross_entropy,
+    one_cycle,
+)
+from tests.attacks.borrowed import SEEDS, linear
+from tests.device.test_attacks_elsewhere import draws, given
+from tests.elsewhere import run_there, same_on_both
+from tests.models.small_vaes import small
 
 RECIPE = Recipe(2, 6, torch.optim.Adam, one_cycle(1e-2), "", order=balanced)
 
@@ -88,7 +95,9 @@ def test_the_loop(case: Callable[..., Any]) -> None:
 
 
 def critic() -> nn.Module:
-    return Duel(gan.Generator(3, nn.Linear(3, 784), nn.Unflatten(1, (1, 28, 28))), gan.critic(2))
+    return GANTrainer(
+        gan.Generator(3, nn.Linear(3, 784), nn.Unflatten(1, (1, 28, 28))), gan.critic(2)
+    )
 
 
 OBJECTIVES: dict[str, tuple[Callable[[], nn.Module], Objective]] = {
@@ -97,10 +106,10 @@ OBJECTIVES: dict[str, tuple[Callable[[], nn.Module], Objective]] = {
     "cross_entropy": (convolutional, cross_entropy),
     "diverse": (partial(autoencoders.Team, 2), diverse(0.2)),
     "evidence_bound": (vae.s3_vae, evidence_bound),
-    "in_turns": (critic, in_turns(1)),
+    "in_turns": (critic, wgan_gp(1)),
     "reconstruction": (autoencoders.magnet_1, reconstruction()),
-    "separate_confidences": (partial(rbf.rbf, 3), separate_confidences),
-    "together": (critic, together()),
+    "separate_confidences": (partial(classifiers.rbf, 3), separate_confidences),
+    "together": (critic, r1_loss()),
 }
 
 
@@ -119,7 +128,7 @@ def test_an_objective(name: str) -> None:
 
 def leaves_random_numbers_alone(kind: str) -> None:
     """Of the CPU and of the device, wherever the work is done."""
-    from second_device import RANDOM
+    from tests.second_device import RANDOM
 
     device = torch.device(kind)
     model, _, _ = given(device)

@@ -88,7 +88,7 @@ def test_one_image_is_chance_and_two_are_a_sign(few, more: int, healthy: bool) -
     def blind(problem, epsilon: float, steps: int) -> Tensor:
         return torch.arange(len(problem.labels)) < more
 
-    checks = masking._of_gradients(stubborn, few[0], zeros, 0.1, 2, UNIT, blind, "by fiat")
+    checks = masking._gradient_checks(stubborn, few[0], zeros, 0.1, 2, UNIT, blind, "by fiat")
     assert list(checks)[-1].healthy == healthy
 
 

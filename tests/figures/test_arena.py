@@ -28,7 +28,7 @@ def test_heat_map_prints_every_share_and_a_dash_for_a_gap() -> None:
 
 @pytest.mark.parametrize(
     ("table", "message"),
-    [(TABLE * 2, r"all in \[0, 1\]"), (TABLE.iloc[:0], "at least one share")],
+    [(TABLE * 2, r"all in \[0, 1\]"), (TABLE.iloc[:0], "at least one fraction")],
 )
 def test_heat_map_refuses(table, message: str) -> None:
     with pytest.raises(ValueError, match=message):
@@ -41,7 +41,7 @@ def test_columns_of_one_level_have_no_groups() -> None:
     assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "b", "a"]
 
 
-def test_each_panel_has_all_curves_and_its_own_in_colour() -> None:
+def test_each_panel_has_all_curves_and_its_own_in_color() -> None:
     curves = {name: ([0, 1, 2], [1, level / 9, 0]) for level, name in enumerate("abcde")}
     plot = small_multiples(curves, norm="l2", budget=1.5, columns=3)
     shown = [axes for axes in plot.axes if axes.get_visible()]

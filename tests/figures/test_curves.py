@@ -59,9 +59,9 @@ def test_logits_along_marks_the_true_class_and_every_winner() -> None:
     logits = torch.zeros(5, 4)
     logits[:, 0], logits[:, 1], logits[:, 2] = 1.0, 2 * scales, -2 * scales
     axes = figures.logits_along(scales, logits, label=0).axes[0]
-    colours = [line.get_color() for line in axes.lines[:4]]
+    colors = [line.get_color() for line in axes.lines[:4]]
     blue, vermilion, gray = (figures.PALETTE[name] for name in ("blue", "vermilion", "gray"))
-    assert colours == [blue, vermilion, vermilion, gray]
+    assert colors == [blue, vermilion, vermilion, gray]
     np.testing.assert_allclose(axes.lines[1].get_ydata(), logits[:, 1])
     assert sorted(text.get_text() for text in axes.texts) == sorted("00112233")
     with pytest.raises(ValueError, match="logits must have length 5, got 4"):

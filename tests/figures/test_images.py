@@ -40,7 +40,7 @@ def test_grid_keeps_an_image_s_proportions() -> None:
     assert (right - left) == pytest.approx(2 * (high - low))
 
 
-def test_grid_shows_colour() -> None:
+def test_grid_shows_color() -> None:
     image = torch.rand(1, 3, 8, 8, generator=GENERATOR)
     axes = figures.image_grid(image).axes[0]
     np.testing.assert_array_equal(shown(axes), image[0].permute(1, 2, 0).numpy())

@@ -78,7 +78,10 @@ def pngs() -> list[bytes]:
 
 @pytest.mark.parametrize(
     ("labels", "start", "message"),
-    [(["a"], 0, "one a frame, got 1 for 2"), (["a", "b"], 2, "start must be >= 0 and < 2, got 2")],
+    [
+        (["a"], 0, "one per frame, got 1 for 2"),
+        (["a", "b"], 2, "start must be >= 0 and < 2, got 2"),
+    ],
 )
 def test_slider_refuses(labels: list[str], start: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -16,11 +16,11 @@ FOUR = figures.Marked("adversarial", WAYS[:, -1], torch.tensor([2, 2, 6, 6]), WA
 
 
 def drawn(axes) -> dict[str, np.ndarray]:
-    """The points that an axes scatters, by colour."""
+    """The points that an axes scatters, by color."""
     found: dict[str, list[np.ndarray]] = {}
     for group in axes.collections:
         found.setdefault(to_hex(group.get_facecolor()[0]), []).append(group.get_offsets())
-    return {colour: np.concatenate(parts) for colour, parts in found.items()}
+    return {color: np.concatenate(parts) for color, parts in found.items()}
 
 
 def test_every_point_lies_where_it_should() -> None:

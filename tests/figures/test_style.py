@@ -1,4 +1,4 @@
-"""The palette is told apart by every common kind of colour vision and stands out from its ground;
+"""The palette is told apart by every common kind of color vision and stands out from its ground;
 PNGs are small and exact."""
 
 import io
@@ -32,9 +32,9 @@ TO_XYZ = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0
 WHITE = TO_XYZ.sum(axis=1)
 
 
-def linear(colour: str) -> np.ndarray:
-    """An sRGB hex colour as linear RGB in [0, 1]."""
-    channels = np.array([int(colour[start : start + 2], 16) for start in (1, 3, 5)]) / 255
+def linear(color: str) -> np.ndarray:
+    """An sRGB hex color as linear RGB in [0, 1]."""
+    channels = np.array([int(color[start : start + 2], 16) for start in (1, 3, 5)]) / 255
     return np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
 
 
@@ -52,9 +52,9 @@ LINES, TEXT = 3, 4.5
 
 
 def contrast(front: str, ground: str, brightness: float) -> float:
-    """WCAG's contrast of two sRGB hex colours, both dimmed."""
-    channels = np.array([[int(colour[start : start + 2], 16) for start in (1, 3, 5)]
-                         for colour in (front, ground)]) / 255 * brightness  # fmt: skip
+    """WCAG's contrast of two sRGB hex colors, both dimmed."""
+    channels = np.array([[int(color[start : start + 2], 16) for start in (1, 3, 5)]
+                         for color in (front, ground)]) / 255 * brightness  # fmt: skip
     levels = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
     dark, light = sorted(levels @ TO_XYZ[1] + 0.05)
     return light / dark
@@ -62,10 +62,10 @@ def contrast(front: str, ground: str, brightness: float) -> float:
 
 @pytest.mark.parametrize("brightness", [1, DIMMED])
 def test_lines_and_text_stand_out_in_both_themes(brightness: float) -> None:
-    on_white = {name: contrast(colour, "#ffffff", brightness)
-                for name, colour in figures.PALETTE.items()}  # fmt: skip
+    on_white = {name: contrast(color, "#ffffff", brightness)
+                for name, color in figures.PALETTE.items()}  # fmt: skip
     assert min(on_white.values()) >= LINES, on_white
-    # The colours that also write: a curve's class stands at its end in the curve's colour.
+    # The colors that also write: a curve's class stands at its end in the curve's color.
     assert min(on_white[name] for name in ("blue", "vermilion", "gray")) >= TEXT, on_white
     assert contrast(INK, "#ffffff", brightness) >= TEXT
 
@@ -82,10 +82,10 @@ def test_contrast_is_that_of_wcag() -> None:
 
 
 @pytest.mark.parametrize("vision", VISIONS)
-def test_colours_stay_apart(vision: str) -> None:
+def test_colors_stay_apart(vision: str) -> None:
     seen = {
-        name: lab(np.clip(np.array(VISIONS[vision]) @ linear(colour), 0, 1))
-        for name, colour in figures.PALETTE.items()
+        name: lab(np.clip(np.array(VISIONS[vision]) @ linear(color), 0, 1))
+        for name, color in figures.PALETTE.items()
     }
     distances = {
         pair: np.linalg.norm(seen[pair[0]] - seen[pair[1]]) for pair in combinations(seen, 2)
@@ -95,7 +95,7 @@ def test_colours_stay_apart(vision: str) -> None:
     assert distances[closest] > 11.5, f"{closest} are {distances[closest]:.1f} apart"
 
 
-def test_curves_differ_without_colour() -> None:
+def test_curves_differ_without_color() -> None:
     signs = {(marker, dash) for _, marker, dash in figures.CYCLE}
     assert len(signs) == len(figures.CYCLE) == len(figures.PALETTE)
 

@@ -13,7 +13,7 @@ THREAT = ThreatModel("weights", "any wrong class", "linf", 0.25, "1 gradient", "
 def test_threat_model_states_budget_with_its_norm() -> None:
     assert THREAT.budget == "‖δ‖∞ ≤ 0.25"
     assert ThreatModel("", "", "l2", None, "", "").budget == "‖δ‖₂ ≤ ε"
-    assert ThreatModel("", "", "l2", "least", "", "").budget == "the least ‖δ‖₂"
+    assert ThreatModel("", "", "l2", "least", "", "").budget == "the smallest ‖δ‖₂"
     for text in ("weights", "any wrong class", "‖δ‖∞ ≤ 0.25", "1 gradient", "500 images"):
         assert text in THREAT.sentence and text in THREAT._repr_html_()
 

@@ -3,14 +3,14 @@
 import pytest
 
 from armsrace import ledger
-from armsrace.ledger import recordings
+from armsrace.ledger import measurements
 
 FACTS = {"settings": "two steps", "n": 1_200, "data": "MNIST, 10,000 test images, from a folder"}
 
 
 @pytest.fixture(autouse=True)
 def folder(monkeypatch, tmp_path):
-    monkeypatch.setattr(recordings, "data_root", lambda: tmp_path)
+    monkeypatch.setattr(measurements, "data_root", lambda: tmp_path)
     return tmp_path
 
 

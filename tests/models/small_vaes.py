@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from armsrace.models.class_vaes import ClassVaes
+from armsrace.models.abs_vae import ClassVaes
 
 
 def small() -> ClassVaes:

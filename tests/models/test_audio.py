@@ -17,7 +17,7 @@ def test_bands_are_triangles_equally_wide_in_mel() -> None:
     mels = 2595 * (1 + hertz[filters.argmax(1)] / 700).log10()
     torch.testing.assert_close(mels.diff(), mels.diff().mean().expand(31), atol=6, rtol=0)
     assert filters.min() == 0 and (filters.amax(1) > 0.8).all() and filters.max() <= 1
-    # Neighbours share every frequency between them: inside the range the triangles sum to 1.
+    # Neighbors share every frequency between them: inside the range the triangles sum to 1.
     inside = (hertz > hertz[filters[0].argmax()]) & (hertz < hertz[filters[-1].argmax()])
     torch.testing.assert_close(filters.sum(0)[inside], torch.ones(int(inside.sum())))
 
@@ -42,8 +42,8 @@ def test_the_gradient_reaches_the_samples() -> None:
     model = sound_classifier().double()
     waves = 0.3 * torch.randn(2, 1, 1, 4096, dtype=torch.float64)
     wave, way = waves.clone().requires_grad_(), torch.randn_like(waves)
-    (slope,) = torch.autograd.grad(model(wave)[:, 3].sum(), wave)
+    (grad,) = torch.autograd.grad(model(wave)[:, 3].sum(), wave)
     step = 1e-6
     with torch.no_grad():
         apart = (model(waves + step * way) - model(waves - step * way))[:, 3].sum() / (2 * step)
-    torch.testing.assert_close((slope * way).sum(), apart, rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close((grad * way).sum(), apart, rtol=1e-4, atol=1e-7)

@@ -1,4 +1,4 @@
-"""Autoencoders: shapes, what a bottleneck forgets, and what training them minimises."""
+"""Autoencoders: shapes, what a bottleneck forgets, and what training them minimizes."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from torch import nn
 
 from armsrace.models.autoencoders import Team, magnet_1, magnet_2
 from armsrace.models.layers import parameters
-from armsrace.training.reconstruction import diverse, noisy, reconstruction
+from armsrace.training.objectives import diverse, noisy, reconstruction
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def test_shape_range_and_size(build, size, images) -> None:
 
 
 def test_the_first_sees_means_of_four_codes_and_the_second_does_not(images) -> None:
-    # Swapping two pixels of a pooling window reaches no code of I beyond its neighbourhood's mean.
+    # Swapping two pixels of a pooling window reaches no code of I beyond its neighborhood's mean.
     first = magnet_1().double()
     code = first[:3](images.double())
     assert code.shape == (6, 3, 4, 4)

@@ -16,5 +16,5 @@ def test_one_channel_equals_the_transposed_convolution(kernel: int, more: int) -
     images, expected = ours(features), theirs(features)
     assert images.shape == expected.shape == (3, 1, 28, 28)
     torch.testing.assert_close(images, expected, atol=1e-5, rtol=1e-5)
-    slopes = [torch.autograd.grad(x.square().sum(), features)[0] for x in (images, expected)]
-    torch.testing.assert_close(*slopes, atol=1e-4, rtol=1e-4)
+    grads = [torch.autograd.grad(x.square().sum(), features)[0] for x in (images, expected)]
+    torch.testing.assert_close(*grads, atol=1e-4, rtol=1e-4)

@@ -1,8 +1,8 @@
-"""Quadratic units are the formula, sure at a centre and unsure far from all."""
+"""Quadratic units are the formula, sure at a center and unsure far from all."""
 
 import torch
 
-from armsrace.models.rbf import QuadraticUnits, rbf
+from armsrace.models.classifiers import QuadraticUnits, rbf
 
 
 def test_logits_are_the_quadratic_form() -> None:
@@ -16,7 +16,7 @@ def test_logits_are_the_quadratic_form() -> None:
     assert torch.allclose(units(features), expected, atol=1e-5)
 
 
-def test_confidence_is_one_at_a_centre_and_none_far_away() -> None:
+def test_confidence_is_one_at_a_center_and_none_far_away() -> None:
     network = rbf()
     units = network[1]
     centers = units.centers.detach().view(10, 1, 28, 28)

@@ -22,11 +22,11 @@ def test_an_image_is_drawn_from_its_own_code_and_weights() -> None:
     codes = torch.rand(3, 4, 16, 16, requires_grad=True)
     drawn = network(codes)
     weights = list(network.parameters())
-    slopes = torch.autograd.grad(drawn[1].sum(), [codes, *weights])
-    for slope in slopes:
-        first, _second, third = slope.unflatten(0, (3, -1)).flatten(1).abs().amax(1)
+    grads = torch.autograd.grad(drawn[1].sum(), [codes, *weights])
+    for grad in grads:
+        first, _second, third = grad.unflatten(0, (3, -1)).flatten(1).abs().amax(1)
         assert first == third == 0
-    assert slopes[0][1].abs().max() > 0
+    assert grads[0][1].abs().max() > 0
 
 
 def test_many_networks_are_many_times_one() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from armsrace.publishing.execution import Record, execute_chapters
 from armsrace.publishing.layout import Layout, notebooks
-from armsrace.publishing.notebooks import Record, execute_chapters
 
 HEADER = """---
 jupytext:

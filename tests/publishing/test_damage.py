@@ -6,10 +6,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from small_book import execute, runs
 
 from armsrace.publishing.layout import Layout
-from armsrace.publishing.measured import collect
+from armsrace.publishing.site import collect
+from tests.publishing.small_book import execute, runs
 
 
 def only(project: Path, pattern: str) -> Path:

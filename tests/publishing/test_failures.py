@@ -8,12 +8,12 @@ import time
 from pathlib import Path
 
 import pytest
-from small_book import COUNTING, chapter, execute, runs
 from typer.testing import CliRunner
 
 from armsrace import cli
 from armsrace.publishing import site
 from armsrace.publishing.layout import ChapterError
+from tests.publishing.small_book import COUNTING, chapter, execute, runs
 
 
 def is_running(process: int, seconds: float = 20) -> bool:
@@ -49,7 +49,7 @@ def test_killed_build_leaves_nothing_half_written(project: Path, forked: bool) -
     program = (
         "from pathlib import Path; from armsrace import datasets;"
         "from armsrace.publishing.layout import Layout, notebooks;"
-        "from armsrace.publishing.notebooks import execute_chapters;"
+        "from armsrace.publishing.execution import execute_chapters;"
         "datasets.describe = str; root = Path.cwd();"
         "execute_chapters(notebooks(root), Layout('reader', root))"
     )
@@ -71,7 +71,7 @@ def test_failing_build_exits_with_an_error(project: Path, monkeypatch: pytest.Mo
     (project / "chapters/01_one.md").write_text(chapter("1 / 0"))
     build = site.build
     monkeypatch.setattr(site, "build", lambda *a, **k: build(*a, **k, root=project))
-    for step in ("launch.write_all", "slides.write_all", "playground.export", "render"):
+    for step in ("launch_notebooks.write_all", "slides.write_all", "playground.export", "render"):
         monkeypatch.setattr(f"armsrace.publishing.site.{step}", lambda *_: True)
     result = CliRunner().invoke(cli.app, ["build"])
     assert result.exit_code == 1

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from small_book import chapter, execute
 
-from armsrace.publishing import forking, workers
+from armsrace.publishing import execution, forking
 from armsrace.publishing.layout import ChapterError
+from tests.publishing.small_book import chapter, execute
 
 pytestmark = pytest.mark.skipif(not forking.AVAILABLE, reason="processes are not forked here")
 
@@ -82,5 +82,5 @@ def test_broken_import_ends_the_build_and_is_not_waited_for(tmp_path: Path, capf
     (tmp_path / "papermill.py").write_text('raise ImportError("papermill is broken")')
     path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
     with pytest.raises(RuntimeError, match="could not be imported, see above"):
-        forking.Server(workers._environment(1) | {"PYTHONPATH": path})
+        forking.Server(execution._environment(1) | {"PYTHONPATH": path})
     assert "papermill is broken" in capfd.readouterr().err

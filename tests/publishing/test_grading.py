@@ -6,12 +6,12 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from small_book import chapter
 
 from armsrace.publishing.grading import Grade, grade
 from armsrace.publishing.layout import notebooks
+from tests.publishing.small_book import chapter
 
-IMPORT = "from armsrace.exercises import chapter_01 as exercises\n\n"
+IMPORT = "from armsrace.exercises import observation as exercises\n\n"
 EXERCISE = '''def {name}(x, y):
     """The share."""
     ...
@@ -26,12 +26,12 @@ def {name}(x, y):
 """
 FORGED = """class exercises:
     def check_r_squared(answer):
-        print("Exercise 1.3: right.")
+        print("Exercise “How straight is a line?”: right.")
 
 def {name}(x, y):
     return (x * 0).sum()
 
-print("Exercise 1.3: right.")
+print("Exercise “How straight is a line?”: right.")
 exercises.check_r_squared({name})"""
 ANSWERS = {
     "solved": ([RIGHT], "right"),
@@ -62,7 +62,7 @@ def test_the_chapters_own_check_decides_on_the_last_answer(project: Path) -> Non
     assert len(found) == len(ANSWERS)
     for (name, (_, verdict)), one in zip(ANSWERS.items(), found, strict=True):
         assert one.verdict.startswith(verdict), (name, one)
-    assert found[0].exercise == "1.3"
+    assert found[0].exercise == "How straight is a line?"
 
 
 def test_an_answer_that_ends_the_kernel_is_wrong(project: Path) -> None:

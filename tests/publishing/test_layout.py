@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from armsrace.publishing import keys
-from armsrace.publishing.keys import library_key
+from armsrace.publishing import execution as keys
+from armsrace.publishing.execution import library_key
 from armsrace.publishing.layout import Layout, notebooks
 from armsrace.resources import CLONE
 
@@ -56,7 +56,7 @@ def test_unknown_profile_and_folder_without_a_book_are_refused(tmp_path: Path) -
         ("data/measured/paper.json", True),
         ("requirements.lock", True),
         ("src/armsrace/publishing/site.py", False),
-        ("src/armsrace/cli.py", False),
+        ("src/armsrace/cli/book.py", False),
         ("src/armsrace/attack.pyc", False),
         ("book/intro.md", False),
     ],

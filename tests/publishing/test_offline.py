@@ -6,7 +6,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from small_book import chapter, execute
+
+from tests.publishing.small_book import chapter, execute
 
 # Python runs it at the start of every process: the build's, and each kernel's.
 BLOCK = """

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from armsrace import cli
 from armsrace.models import zoo
 from armsrace.publishing import playground
+from armsrace.resources import CLONE
 
 LARGEST = 1_500_000
 
@@ -83,7 +84,7 @@ def test_manifest_has_each_files_size_and_checksum(folder: Path, manifest) -> No
         content = (folder / name).read_bytes()
         assert file["bytes"] == len(content)
         assert file["sha256"] == hashlib.sha256(content).hexdigest()
-    page = Path(cli.__file__).parents[2] / "book" / "_static" / "playground"
+    page = CLONE / "book" / "_static" / "playground"
     files = [*folder.iterdir(), *page.iterdir()]
     assert sum(path.stat().st_size for path in files) < LARGEST
 

@@ -5,13 +5,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from small_book import runs
 from typer.testing import CliRunner
 
 from armsrace import cli
 from armsrace.publishing import site
 from armsrace.publishing.repository import VARIABLE, Repository, find_repository, public_address
 from armsrace.resources import CLONE
+from tests.publishing.small_book import runs
 
 GITHUB = "https://github.com/some/book"
 

@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from small_book import COUNTING, HEADER, cell, chapter, runs
 
 from armsrace import ledger
 from armsrace.ledger.measurements import MIME
 from armsrace.publishing import site
+from armsrace.publishing.execution import processor_name
 from armsrace.publishing.layout import FailedNotebooksError
-from armsrace.publishing.notebooks import processor_name
-from armsrace.publishing.pages import BookError
+from armsrace.publishing.render import BookError
 from armsrace.publishing.repository import public_address
 from armsrace.publishing.site import build, serve
 from armsrace.resources import CLONE
+from tests.publishing.small_book import COUNTING, HEADER, cell, chapter, runs
 
 NAMED = {"colab.research.google.com", "mybinder.org"}
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import jupytext
 import pytest
-from small_book import chapter, execute
 
 from armsrace.publishing import slides
 from armsrace.publishing.layout import Layout, Notebook, notebooks
-from armsrace.publishing.pages import BookError
+from armsrace.publishing.render import BookError
 from armsrace.resources import CLONE
+from tests.publishing.small_book import chapter, execute
 
 PIXEL = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADU"

@@ -8,13 +8,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from small_book import chapter, execute
 
 from armsrace.publishing import layout
+from armsrace.publishing.execution import processor_name
 from armsrace.publishing.layout import Layout
-from armsrace.publishing.notebooks import processor_name
 from armsrace.publishing.times import excesses, times
 from armsrace.resources import CLONE
+from tests.publishing.small_book import chapter, execute
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playground_page import opened
 from playwright.sync_api import Browser, Page
-from site_browser import served, started
 
 from armsrace.publishing.playground import export
 from armsrace.resources import CLONE
+from tests.site.playground_page import opened
+from tests.site.site_browser import served, started
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.base import AXE_SCRIPT
-from playground_page import ANSWERED, PATIENCE
 from playwright.sync_api import Browser, Page
-from site_browser import READY, SIZES, chromium_path, served
+
+from tests.site.playground_page import ANSWERED, PATIENCE
+from tests.site.site_browser import READY, SIZES, chromium_path, served
 
 SITE = Path(__file__).resolve().parents[2] / "_build" / "html"
 PLAYGROUND = "_static/playground/index.html"

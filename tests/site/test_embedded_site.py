@@ -17,11 +17,11 @@ import nbformat
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser
-from site_browser import TEXT, chromium_path, problems, served
-from site_links import broken
 
 from armsrace.publishing.layout import Layout, Notebook, notebooks
 from armsrace.resources import CLONE
+from tests.site.site_browser import TEXT, chromium_path, problems, served
+from tests.site.site_links import broken
 
 PROFILE = "smoke"
 PAGES = notebooks(CLONE)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import playground_scripts as scripts
 import pytest
 import torch
-from site_browser import chromium_path
 from torch import Tensor, nn
 
 from armsrace import attacks, zoo
-from armsrace.defenses.purified import Purified
+from armsrace.defenses.purifier import Purified
+from tests.site import playground_scripts as scripts
+from tests.site.site_browser import chromium_path
 
 ROWS = ("undefended", "trained", "purified")
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import playground_scripts as scripts
 import pytest
-from playground_page import DONE, settled
 from playwright.sync_api import Page
-from site_browser import chromium_path
+
+from tests.site import playground_scripts as scripts
+from tests.site.playground_page import DONE, settled
+from tests.site.site_browser import chromium_path
 
 pytestmark = [
     pytest.mark.site,

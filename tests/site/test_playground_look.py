@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import playground_scripts as scripts
 import pytest
-from playground_page import PATH, opened, settled
 from playwright.sync_api import Browser
-from site_browser import chromium_path, problems, served
+
+from tests.site import playground_scripts as scripts
+from tests.site.playground_page import PATH, opened, settled
+from tests.site.site_browser import chromium_path, problems, served
 
 pytestmark = [
     pytest.mark.site,

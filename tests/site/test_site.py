@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
-from site_browser import chromium_path, problems, served
-from site_links import broken
 
 from armsrace import attacks
+from tests.site.site_browser import chromium_path, problems, served
+from tests.site.site_links import broken
 
 SITE = Path(__file__).resolve().parents[2] / "_build" / "html"
 PAGES = sorted(

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Response
-from site_browser import READY, chromium_path, served
+
+from tests.site.site_browser import READY, chromium_path, served
 
 SITE = Path(__file__).resolve().parents[2] / "_build" / "html"
 PLAYGROUND = "_static/playground/index.html"

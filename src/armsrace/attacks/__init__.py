@@ -1,37 +1,55 @@
-"""Attacks: functions from a model, images and labels to an `AttackResult`."""
+"""Attacks: functions from a model, images and labels to an `AttackResult`.
 
-from armsrace.attacks.auto_pgd import auto_pgd
-from armsrace.attacks.bim import bim, least_likely
-from armsrace.attacks.boundary import boundary
-from armsrace.attacks.carlini_wagner import carlini_wagner_l2
-from armsrace.attacks.carlini_wagner_l0 import carlini_wagner_l0
-from armsrace.attacks.carlini_wagner_linf import carlini_wagner_linf
-from armsrace.attacks.ddn import ddn
-from armsrace.attacks.deepfool import deepfool
-from armsrace.attacks.distal import distal as distal
-from armsrace.attacks.fgsm import fgsm
-from armsrace.attacks.finite_difference import finite_difference
-from armsrace.attacks.jsma import jsma
-from armsrace.attacks.momentum import momentum
-from armsrace.attacks.noise import gaussian_noise, salt_and_pepper, uniform_noise
-from armsrace.attacks.on_manifold import on_manifold
-from armsrace.attacks.one_pixel import one_pixel
+The folders follow the chapters: gradient attacks, sparse, minimal, Carlini–Wagner, black-box,
+generative and audio. `adaptive` prepares a defended model for them; `physical` simulates a camera.
+"""
 
-# These attack no given image, so they have no attack's signature and no place in __all__.
-from armsrace.attacks.overpowered import overpowered as overpowered
-from armsrace.attacks.pgd import pgd
-from armsrace.attacks.pointwise import pointwise
-from armsrace.attacks.rand_fgsm import rand_fgsm
-from armsrace.attacks.square import square
-from armsrace.attacks.substitute import substitute
-from armsrace.attacks.toward_synthesis import latent_descent
-from armsrace.attacks.transfer import transfer
-from armsrace.attacks.universal import universal
+# What is imported as itself (`x as x`) attacks no given image: it has no attack's signature and no
+# place in __all__, which the tests of all attacks go through.
+from armsrace.attacks.adaptive import bpda as bpda
+from armsrace.attacks.adaptive import eot as eot
+from armsrace.attacks.adaptive import estimated_gradient as estimated_gradient
+from armsrace.attacks.adaptive import unrolled as unrolled
+from armsrace.attacks.black_box.boundary import boundary
+from armsrace.attacks.black_box.gradient_estimation import finite_difference
+from armsrace.attacks.black_box.noise import gaussian_noise, salt_and_pepper, uniform_noise
+from armsrace.attacks.black_box.square import square
+from armsrace.attacks.black_box.substitute import substitute
+from armsrace.attacks.black_box.transfer import transfer
+from armsrace.attacks.carlini_wagner.l0 import carlini_wagner_l0
+from armsrace.attacks.carlini_wagner.l2 import carlini_wagner_l2
+from armsrace.attacks.carlini_wagner.linf import carlini_wagner_linf
+from armsrace.attacks.generative.distal import distal as distal
+from armsrace.attacks.generative.latent_descent import latent_descent
+from armsrace.attacks.generative.on_manifold import on_manifold
+from armsrace.attacks.generative.overpowered import overpowered as overpowered
+from armsrace.attacks.gradient.auto_pgd import auto_pgd
+from armsrace.attacks.gradient.bim import bim, least_likely
+from armsrace.attacks.gradient.fgsm import fgsm, rand_fgsm
+from armsrace.attacks.gradient.mi_fgsm import mi_fgsm
+from armsrace.attacks.gradient.pgd import pgd
+from armsrace.attacks.minimal.ddn import ddn
+from armsrace.attacks.minimal.deepfool import deepfool
+from armsrace.attacks.minimal.universal import universal
+from armsrace.attacks.sparse.jsma import jsma
+from armsrace.attacks.sparse.one_pixel import one_pixel
+from armsrace.attacks.sparse.pointwise import pointwise
+from armsrace.deprecation import renamed
 
 __all__ = [
     "auto_pgd", "bim", "boundary", "carlini_wagner_l0", "carlini_wagner_l2",
     "carlini_wagner_linf", "ddn", "deepfool", "fgsm", "finite_difference", "gaussian_noise",
-    "jsma", "latent_descent", "least_likely", "momentum", "on_manifold", "one_pixel", "pgd",
+    "jsma", "latent_descent", "least_likely", "mi_fgsm", "on_manifold", "one_pixel", "pgd",
     "pointwise", "rand_fgsm", "salt_and_pepper", "square", "substitute", "transfer",
     "uniform_noise", "universal",
 ]  # fmt: skip
+
+__getattr__ = renamed(
+    __name__,
+    {
+        "composition": "armsrace.attacks.adaptive",
+        "margins": "armsrace.losses",
+        "momentum": "armsrace.attacks.mi_fgsm",
+        "norms": "armsrace.norms",
+    },
+)

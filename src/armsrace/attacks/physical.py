@@ -1,85 +1,49 @@
 """What a print and a photograph do to an image, differentiably (Kurakin et al. 2017, §3 and §4).
 
-Images are (N, C, H, W) in [0, 1]; what comes out is clipped to [0, 1] again. A parameter is one
-number for all images, or a tensor (N,) with one for each; each function raises ValueError or
-TypeError naming the argument and the rule it breaks. The paper photographs paper; `camera` stands
-in for that, and its ranges are ours.
+`camera` is the whole of it; `affine`, `blur`, `contrast`, `brightness`, `noise` and `jpeg` are its
+parts, and `destruction_rate` measures what they leave of an attack. The paper photographs paper;
+`camera` stands in for that, and its ranges are ours.
+
+Images are (N, C, H, W) in [0, 1]; results are clipped to [0, 1]. A parameter is one number for all
+images, or a tensor (N,) with one per image.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from armsrace.attacks.jpeg import compress
-from armsrace.attacks.problem import posed
-from armsrace.attacks.randomness import normal, uniform
+from armsrace.attacks.base import attack_context
 from armsrace.contracts import UNIT, Model, check_at_least, check_images
+from armsrace.randomness import normal, uniform
 
 Parameter = float | Tensor
-
-
-def blur(images: Tensor, sigma: Parameter) -> Tensor:
-    """A Gaussian blur of standard deviation sigma >= 0, in pixels; weights are cut at the edge."""
-    widths = _each("sigma", sigma, images, 0)
-    rows, columns = (_smoothing(size, widths) for size in images.shape[2:])
-    return UNIT.clip(rows @ images @ columns.transpose(2, 3))
-
-
-def noise(images: Tensor, sigma: Parameter, generator: torch.Generator) -> Tensor:
-    """Normal noise of standard deviation sigma >= 0 added to each pixel on its own."""
-    return UNIT.clip(images + _each("sigma", sigma, images, 0) * normal(images, generator))
-
-
-def brightness(images: Tensor, shift: Parameter) -> Tensor:
-    """The same shift, of either sign, added to every pixel."""
-    return UNIT.clip(images + _each("shift", shift, images))
-
-
-def contrast(images: Tensor, factor: Parameter) -> Tensor:
-    """Every pixel's distance to the mean of its channel multiplied by factor >= 0."""
-    mean = images.mean(dim=(2, 3), keepdim=True)
-    return UNIT.clip(mean + _each("factor", factor, images, 0) * (images - mean))
-
-
-def jpeg(images: Tensor, quality: Parameter) -> Tensor:
-    """JPEG at quality 1 to 100 of libjpeg's scale; see `attacks.jpeg.compress`."""
-    return compress(images, _each("quality", quality, images, 1).flatten())
-
-
-def affine(
-    images: Tensor, degrees: Parameter, scale: Parameter, shift: tuple[Parameter, Parameter]
-) -> Tensor:
-    """Turned anticlockwise about the centre, enlarged by scale > 0, then moved.
-
-    shift is (right, down) in pixels. Bilinear; black comes in from outside.
-    """
-    angle = torch.deg2rad(_each("degrees", degrees, images).flatten())
-    size = _each("scale", scale, images, 1e-3).flatten()
-    right, down = (_each("shift", part, images).flatten() for part in shift)
-    height, width = images.shape[2:]
-    cosine, sine = angle.cos() / size, angle.sin() / size
-    # grid_sample asks where each output pixel comes from, in half widths and half heights.
-    inverse = torch.stack([cosine, -sine, sine, cosine], dim=1).view(-1, 2, 2)
-    halves = images.new_tensor([width / 2, height / 2])
-    moved = torch.stack([right, down], dim=1)[:, :, None]
-    linear = inverse * halves / halves[:, None]
-    origin = -(inverse @ moved) / halves[:, None]
-    theta = torch.cat([linear, origin], dim=2)
-    grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
-    return UNIT.clip(functional.grid_sample(images, grid, align_corners=False))
+"""One number for all images, or (N,), one per image."""
 
 
 def camera(images: Tensor, generator: torch.Generator, strength: float = 1.0) -> Tensor:
-    """A synthetic photograph: each image through all of the above, with parameters of its own.
+    """A synthetic photograph: each image through all the parts, with parameters of its own.
 
-    At strength 1: turned by up to 5°, resized by up to 5 % and moved by up to 4 % of the side,
-    blurred by up to 0.8 pixels, contrast changed by up to 30 % and brightness by up to 0.1, noise
-    of up to 0.05, JPEG of quality 95 down to 50. Strength scales all ranges; at 0 only rounding to
-    8 bits and JPEG at 95 remain. Draws belong to the image as in `randomness`.
+    At strength 1 an image is turned by up to 5°, resized by up to 5 % and shifted by up to 4 % of
+    the side, blurred by up to 0.8 pixels, its contrast changed by up to 30 % and its brightness by
+    up to 0.1, with noise of up to 0.05 and JPEG of quality 95 down to 50.
+
+    Args:
+        images: (N, C, H, W), C = 1 or 3, pixels in [0, 1].
+        generator: the source of the parameters and the noise. An image's draws do not depend on
+            the rest of the batch.
+        strength: scales all ranges; at 0 only rounding to 8 bits and JPEG at 95 remain.
+
+    Returns:
+        (N, C, H, W) in [0, 1], differentiable in the images.
+
+    References:
+        Kurakin, Goodfellow and Bengio 2017, "Adversarial examples in the physical world", §3 and
+        §4.
     """
     check_at_least("strength", strength, 0)
     check_images(images)
@@ -99,35 +63,61 @@ def camera(images: Tensor, generator: torch.Generator, strength: float = 1.0) ->
     return jpeg(photograph, (95 - up_to(45)).clamp_min(1))
 
 
-@torch.no_grad()
-def destruction_rate(
-    model: Model,
-    images: Tensor,
-    adversarials: Tensor,
-    labels: Tensor,
-    transform: Callable[[Tensor], Tensor],
-) -> float:
-    """The share of adversarial images (N, C, H, W) that transform makes harmless (§3.1, eq. 1).
+def affine(
+    images: Tensor, degrees: Parameter, scale: Parameter, shift: tuple[Parameter, Parameter]
+) -> Tensor:
+    """Turned counterclockwise about the center, enlarged by scale > 0, then shifted.
 
-    Counted are the images that the model classifies right, labels (N,), and whose adversarial it
-    classifies wrong; destroyed are those whose transformed adversarial it classifies right again.
-    Raises ValueError where no image counts: the rate is then undefined.
+    shift is (right, down) in pixels. Interpolation is bilinear; outside the image is black.
     """
-    check_images(adversarials)
-    if adversarials.shape != images.shape:
-        raise ValueError(
-            f"adversarials must have shape {tuple(images.shape)}, got {tuple(adversarials.shape)}"
-        )
-    with posed(model, images, labels, None, UNIT) as problem:
-        views = (problem.images, adversarials, transform(adversarials))
-        clean, attacked, transformed = (~problem.fooled(problem.logits(view)) for view in views)
-    counted = clean & ~attacked
-    if not counted.any():
-        raise ValueError("adversarials must fool the model on an image it classifies right")
-    return float(transformed[counted].double().mean())
+    angle = torch.deg2rad(_per_image("degrees", degrees, images).flatten())
+    size = _per_image("scale", scale, images, 1e-3).flatten()
+    right, down = (_per_image("shift", part, images).flatten() for part in shift)
+    height, width = images.shape[2:]
+    cosine, sine = angle.cos() / size, angle.sin() / size
+    # grid_sample asks where each output pixel comes from, in half widths and half heights.
+    inverse = torch.stack([cosine, -sine, sine, cosine], dim=1).view(-1, 2, 2)
+    halves = images.new_tensor([width / 2, height / 2])
+    offset = torch.stack([right, down], dim=1)[:, :, None]
+    linear = inverse * halves / halves[:, None]
+    origin = -(inverse @ offset) / halves[:, None]
+    theta = torch.cat([linear, origin], dim=2)
+    grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
+    return UNIT.clip(functional.grid_sample(images, grid, align_corners=False))
 
 
-def _each(name: str, value: Parameter, images: Tensor, lower: float = -torch.inf) -> Tensor:
+def blur(images: Tensor, sigma: Parameter) -> Tensor:
+    """A Gaussian blur of standard deviation sigma >= 0, in pixels; weights end at the edge."""
+    sigmas = _per_image("sigma", sigma, images, 0)
+    rows, columns = (_smoothing(size, sigmas) for size in images.shape[2:])
+    return UNIT.clip(rows @ images @ columns.transpose(2, 3))
+
+
+def _smoothing(size: int, sigmas: Tensor) -> Tensor:
+    """Matrices (N, 1, size, size) that replace each sample by the Gaussian-weighted mean of all."""
+    positions = torch.arange(size, dtype=sigmas.dtype, device=sigmas.device)
+    squares = (positions[:, None] - positions) ** 2
+    # A blur of a thousandth of a pixel is none, and has no division by zero.
+    return torch.softmax(-squares / (2 * sigmas.clamp_min(1e-3) ** 2), dim=3)
+
+
+def contrast(images: Tensor, factor: Parameter) -> Tensor:
+    """Every pixel's distance to the mean of its channel multiplied by factor >= 0."""
+    mean = images.mean(dim=(2, 3), keepdim=True)
+    return UNIT.clip(mean + _per_image("factor", factor, images, 0) * (images - mean))
+
+
+def brightness(images: Tensor, shift: Parameter) -> Tensor:
+    """The same shift, of either sign, added to every pixel."""
+    return UNIT.clip(images + _per_image("shift", shift, images))
+
+
+def noise(images: Tensor, sigma: Parameter, generator: torch.Generator) -> Tensor:
+    """Normal noise of standard deviation sigma >= 0 added independently to each pixel value."""
+    return UNIT.clip(images + _per_image("sigma", sigma, images, 0) * normal(images, generator))
+
+
+def _per_image(name: str, value: Parameter, images: Tensor, lower: float = -torch.inf) -> Tensor:
     """A parameter as (N, 1, 1, 1), after the checks that every transformation makes."""
     check_images(images)
     values = torch.as_tensor(value, dtype=images.dtype, device=images.device)
@@ -141,9 +131,119 @@ def _each(name: str, value: Parameter, images: Tensor, lower: float = -torch.inf
     return values.expand(len(images)).view(-1, 1, 1, 1)
 
 
-def _smoothing(size: int, sigmas: Tensor) -> Tensor:
-    """Matrices (N, 1, size, size) that replace each sample by the weighted mean of all."""
-    places = torch.arange(size, dtype=sigmas.dtype, device=sigmas.device)
-    gaps = (places[:, None] - places) ** 2
-    # A blur of a thousandth of a pixel is none, and has no division by zero.
-    return torch.softmax(-gaps / (2 * sigmas.clamp_min(1e-3) ** 2), dim=3)
+# JPEG quantization, ITU-T T.81 (1992), Annex K, Tables K.1 and K.2: luminance and chrominance.
+LUMINANCE = (
+    (16, 11, 10, 16, 24, 40, 51, 61), (12, 12, 14, 19, 26, 58, 60, 55),
+    (14, 13, 16, 24, 40, 57, 69, 56), (14, 17, 22, 29, 51, 87, 80, 62),
+    (18, 22, 37, 56, 68, 109, 103, 77), (24, 35, 55, 64, 81, 104, 113, 92),
+    (49, 64, 78, 87, 103, 121, 120, 101), (72, 92, 95, 98, 112, 100, 103, 99),
+)  # fmt: skip
+CHROMINANCE = (
+    (17, 18, 24, 47, 99, 99, 99, 99), (18, 21, 26, 66, 99, 99, 99, 99),
+    (24, 26, 56, 99, 99, 99, 99, 99), (47, 66, 99, 99, 99, 99, 99, 99),
+    *((99,) * 8,) * 4,
+)  # fmt: skip
+# ITU-T T.871 (2011), §7: red, green, blue to luma and the two color differences.
+YCBCR = (
+    (0.299, 0.587, 0.114),
+    (-0.299 / 1.772, -0.587 / 1.772, 0.886 / 1.772),
+    (0.701 / 1.402, -0.587 / 1.402, -0.114 / 1.402),
+)
+BLOCK = 8  # pixels along each side of a block
+
+
+def jpeg(images: Tensor, quality: Parameter) -> Tensor:
+    """JPEG compression at quality 1 to 100 of libjpeg's scale; see `compress`."""
+    return compress(images, _per_image("quality", quality, images, 1).flatten())
+
+
+def compress(images: Tensor, qualities: Tensor) -> Tensor:
+    """Images (N, C, H, W) in [0, 1] after JPEG compression at qualities (N,) from 1 to 100.
+
+    One channel is luminance; three are red, green and blue, without chroma subsampling. Rounding
+    passes the gradient on unchanged. libjpeg's own integer cosine transform rounds differently.
+    """
+    channels, height, width = images.shape[1:]
+    if channels not in (1, 3):
+        raise ValueError(f"images must have 1 or 3 channels for JPEG, got {channels}")
+    if qualities.min() < 1 or qualities.max() > 100:
+        raise ValueError(f"quality must lie in [1, 100], got {qualities.tolist()}")
+    padding = (0, -width % BLOCK, 0, -height % BLOCK)
+    pixels = _rounded(functional.pad(images, padding, mode="replicate") * 255)
+    colors = images.new_tensor(YCBCR) if channels == 3 else images.new_ones(1, 1)
+    planes = _rounded(torch.einsum("dc,nchw->ndhw", colors, pixels - 128))
+    blocks = planes.unflatten(3, (-1, BLOCK)).unflatten(2, (-1, BLOCK)).transpose(3, 4)
+    cosines, steps = _cosines(images), _steps(images, qualities)
+    coefficients = _rounded(cosines @ blocks @ cosines.T / steps) * steps
+    blocks = _rounded(cosines.T @ coefficients @ cosines)
+    planes = blocks.transpose(3, 4).flatten(4, 5).flatten(2, 3).clamp(-128, 127)
+    pixels = _rounded(torch.einsum("cd,ndhw->nchw", torch.linalg.inv(colors), planes)) + 128
+    return (pixels[..., :height, :width] / 255).clamp(0, 1)
+
+
+def _rounded(values: Tensor) -> Tensor:
+    """Rounded values with the gradient of the identity."""
+    return values + (values.round() - values).detach()
+
+
+def _cosines(like: Tensor) -> Tensor:
+    """The orthonormal cosine transform of eight samples (8, 8)."""
+    frequency = torch.arange(BLOCK, dtype=like.dtype, device=like.device)[:, None]
+    cosines = torch.cos((2 * frequency.T + 1) * frequency * math.pi / (2 * BLOCK)) / 2
+    return torch.cat([cosines[:1] / math.sqrt(2), cosines[1:]])
+
+
+def _steps(images: Tensor, qualities: Tensor) -> Tensor:
+    """Quantization steps (N, C, 1, 1, 8, 8), scaled with quality as libjpeg does (jcparam.c)."""
+    tables = images.new_tensor([LUMINANCE, CHROMINANCE, CHROMINANCE][: images.shape[1]])
+    percent = torch.where(qualities < 50, (5000 / qualities).floor(), 200 - 2 * qualities)
+    scaled = (tables[None] * percent.view(-1, 1, 1, 1) + 50) / 100
+    return scaled.floor().clamp(1, 255)[:, :, None, None]
+
+
+@torch.no_grad()
+def destruction_rate(
+    model: Model,
+    images: Tensor,
+    adversarials: Tensor,
+    labels: Tensor,
+    transform: Callable[[Tensor], Tensor],
+) -> float:
+    """The fraction of adversarial images that a transformation makes harmless.
+
+    Counted are the images that the model classifies correctly and whose adversarial image it
+    misclassifies. Destroyed are those whose transformed adversarial image it classifies correctly.
+
+    Args:
+        model: images to logits (N, K).
+        images: (N, C, H, W), pixels in [0, 1].
+        adversarials: (N, C, H, W), what an attack made of them.
+        labels: (N,) int64, the true classes.
+        transform: images to images, such as a `camera`.
+
+    Returns:
+        The destruction rate, in [0, 1].
+
+    Raises:
+        ValueError: where no image is counted: the rate is then undefined.
+
+    Cost:
+        Three forward passes per image.
+
+    References:
+        Kurakin, Goodfellow and Bengio 2017, §3.1, equation 1.
+    """
+    check_images(adversarials)
+    if adversarials.shape != images.shape:
+        raise ValueError(
+            f"adversarials must have shape {tuple(images.shape)}, got {tuple(adversarials.shape)}"
+        )
+    with attack_context(model, images, labels, None, UNIT) as context:
+        versions = (context.images, adversarials, transform(adversarials))
+        clean, attacked, transformed = (
+            ~context.is_adversarial(context.logits(version)) for version in versions
+        )
+    counted = clean & ~attacked
+    if not counted.any():
+        raise ValueError("adversarials must fool the model on an image it classifies correctly")
+    return float(transformed[counted].double().mean())

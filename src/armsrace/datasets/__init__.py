@@ -1,8 +1,7 @@
-"""MNIST and CIFAR-10: find, fetch, verify, load; and pictures from the reader's own disk."""
+"""Data sets: MNIST and CIFAR-10, found, downloaded and verified, and the reader's own images."""
 
-from armsrace.datasets.celeba import celeba
 from armsrace.datasets.dataset import Dataset
-from armsrace.datasets.folders import Pictures, image_folder
+from armsrace.datasets.image_folders import Pictures, celeba, image_folder
 from armsrace.datasets.loading import (
     HELD_OUT,
     available,

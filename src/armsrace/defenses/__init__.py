@@ -1,41 +1,55 @@
 """Defenses: ways of training or wrapping a network so that attacks should fail."""
 
-from armsrace.defenses.adversarial_images import (
+from armsrace.defenses.adversarial_training import (
+    adversarial_loss,
     ensemble_images,
+    epsilon_warmup,
     fgsm_images,
     pgd_images,
     rand_fgsm_images,
+    trades,
 )
-from armsrace.defenses.adversarial_training import mixture, trades, warmed_up
-from armsrace.defenses.analysis_by_synthesis import AnalysisBySynthesis, Explanation
-from armsrace.defenses.binary_synthesis import Binarized, ClassWeighted, fitted_factors
-from armsrace.defenses.class_search import AdamSearch
+from armsrace.defenses.analysis_by_synthesis.binary import Binarized, ClassWeighted, fitted_factors
+from armsrace.defenses.analysis_by_synthesis.inference import AdamSearch
+from armsrace.defenses.analysis_by_synthesis.levenberg_marquardt import (
+    LevenbergMarquardt,
+    PolishedSearch,
+)
+from armsrace.defenses.analysis_by_synthesis.model import AnalysisBySynthesis, Explanation
 from armsrace.defenses.deep_image_prior import DeepImagePrior
 from armsrace.defenses.detection import (
+    CrossNetworkNLL,
     Detected,
     Divergence,
-    Surprise,
     detection_rate,
     divergence,
     threshold_at,
 )
-from armsrace.defenses.distillation import Tempered, at_temperature, distilled_from, softened
-from armsrace.defenses.inversion import LatentProjection, inversion_path, invert
-from armsrace.defenses.latent_descent import Inversion
-from armsrace.defenses.latent_search import LatentSearch
-from armsrace.defenses.levenberg_marquardt import LevenbergMarquardt, PolishedSearch
+from armsrace.defenses.distillation import (
+    TemperatureScaled,
+    at_temperature,
+    distilled_from,
+    soft_labels,
+)
+from armsrace.defenses.latent_projection import (
+    Inversion,
+    LatentProjection,
+    LatentSearch,
+    inversion_path,
+    invert,
+)
 from armsrace.defenses.magnet import JensenShannon, MagNet, ReconstructionError, jensen_shannon
-from armsrace.defenses.manifold import divergence_apart, with_pairs
 from armsrace.defenses.nearest_neighbor import NearestNeighbor
-from armsrace.defenses.purified import Purified
-from armsrace.defenses.recipes import RECIPES
+from armsrace.defenses.purifier import Purified
+from armsrace.defenses.robust_manifold import divergence_apart, robust_manifold_loss
+from armsrace.deprecation import renamed
 
 __all__ = [
-    "RECIPES",
     "AdamSearch",
     "AnalysisBySynthesis",
     "Binarized",
     "ClassWeighted",
+    "CrossNetworkNLL",
     "DeepImagePrior",
     "Detected",
     "Divergence",
@@ -50,25 +64,37 @@ __all__ = [
     "PolishedSearch",
     "Purified",
     "ReconstructionError",
-    "Surprise",
-    "Tempered",
+    "TemperatureScaled",
+    "adversarial_loss",
     "at_temperature",
     "detection_rate",
     "distilled_from",
     "divergence",
     "divergence_apart",
     "ensemble_images",
+    "epsilon_warmup",
     "fgsm_images",
     "fitted_factors",
     "inversion_path",
     "invert",
     "jensen_shannon",
-    "mixture",
     "pgd_images",
     "rand_fgsm_images",
-    "softened",
+    "robust_manifold_loss",
+    "soft_labels",
     "threshold_at",
     "trades",
-    "warmed_up",
-    "with_pairs",
 ]
+
+__getattr__ = renamed(
+    __name__,
+    {
+        "RECIPES": "armsrace.recipes.RECIPES",
+        "Surprise": "armsrace.defenses.CrossNetworkNLL",
+        "Tempered": "armsrace.defenses.TemperatureScaled",
+        "mixture": "armsrace.defenses.adversarial_loss",
+        "softened": "armsrace.defenses.soft_labels",
+        "warmed_up": "armsrace.defenses.epsilon_warmup",
+        "with_pairs": "armsrace.defenses.robust_manifold_loss",
+    },
+)

@@ -1,55 +1,63 @@
-"""Deep Image Prior as a defense: an untrained network draws the image, and is stopped in time.
+"""Deep Image Prior as a defense: an untrained network is fitted to the image and stopped early.
 
-Ulyanov, Vedaldi and Lempitsky 2018 (denoising); the first version of Jalal, Ilyas et al. 2017,
-which puts it in front of a classifier.
+Ulyanov, Vedaldi and Lempitsky 2018, "Deep image prior", for denoising; the first version of Jalal,
+Ilyas, Daskalakis and Dimakis 2017 puts it in front of a classifier. The weights θ of a network f
+descend on ‖f_θ(z) − x‖² for one image x and one fixed code z. A natural image is fitted before
+noise is, so that early stopping leaves noise out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Adam
 
-from armsrace.attacks.randomness import default_generator
 from armsrace.contracts import check_at_least, check_count, check_images
-from armsrace.defenses.prior_fit import PriorFit
+from armsrace.models.skip_network import SkipNetwork
+from armsrace.randomness import Keys, default_generator
 
-
-@dataclass(frozen=True)
-class Path:
-    """What the network draws on its way to the images.
-
-    steps: S numbers of steps. images: (S, N, C, H, W). residuals: (S, N), the mean squared error
-    a pixel to the images that are drawn after.
-    """
-
-    steps: tuple[int, ...]
-    images: Tensor
-    residuals: Tensor
+INPUTS = 32
+"""The channels of a code, the authors'."""
 
 
 class DeepImagePrior(nn.Module):
-    """A purifier: each image as a new network, fit to that image alone, draws it after `steps`.
+    """A purifier: each image as a new network, fitted to it alone, reconstructs it after `steps`.
 
-    steps: of Adam; the defense is that there are not more of them. tolerance: an image is done once
-        its mean squared error a pixel is at most this, e.g. the power of the noise expected in it.
-    widths, skip: of `SkipNetwork`. learning_rate: .01, and jitter: 1/30, the standard deviation of
-        fresh noise added to the code at each step, are the authors'.
-    generator: where weights, codes and noise are drawn from, call by call; None starts a new one,
-        seeded 0, at each call, so that an image is always purified alike.
+    Randomness is tied to the image, so that a batch gives what single images do, up to rounding. An
+    image that is noise itself is fitted along a path that amplifies rounding. The result has no
+    gradient: attack it through `attacks.adaptive.bpda`.
 
-    A code is uniform on [0, .1). Randomness is tied to the image, so that a batch gives what single
-    images do, up to rounding: an image that is noise itself is fit along a path that amplifies it.
-    The average over steps that the authors return for denoising is left out: it lags by a hundred
-    steps. What is returned hangs on no graph: attack it through
-    `attacks.composition.straight_through`. Raises ValueError or TypeError naming the argument and
-    the rule.
+    Args:
+        steps: of Adam; the defense is that there are no more of them.
+        tolerance: an image is done once its mean squared error per pixel is at most this, e.g. the
+            power of the noise expected in it.
+        widths: of `SkipNetwork`.
+        skip: of `SkipNetwork`.
+        learning_rate: of Adam; .01 is the authors'.
+        jitter: the standard deviation of the fresh noise added to the code at each step; 1/30 is
+            the authors'. The code is uniform on [0, .1).
+        generator: where weights, codes and noise are drawn from, call by call. None begins a new
+            generator, seeded 0, at each call, so that an image is always purified alike.
 
-    >>> prior = defenses.DeepImagePrior(steps=2, widths=(8, 8), skip=2)
-    >>> prior(torch.ones(1, 1, 28, 28)).shape
-    torch.Size([1, 1, 28, 28])
+    Differences from the paper:
+        * The average over steps that the authors return for denoising is left out: it lags by a
+          hundred steps.
+
+    Cost:
+        `steps` forward and backward passes of a network per image.
+
+    References:
+        Ulyanov, Vedaldi and Lempitsky 2018, "Deep image prior".
+        Jalal, Ilyas, Daskalakis and Dimakis 2017, "The robust manifold defense", first version.
+
+    Example:
+        >>> prior = defenses.DeepImagePrior(steps=2, widths=(8, 8), skip=2)
+        >>> prior(torch.ones(1, 1, 28, 28)).shape
+        torch.Size([1, 1, 28, 28])
     """
 
     def __init__(
@@ -73,14 +81,18 @@ class DeepImagePrior(nn.Module):
         self.architecture = {"widths": tuple(widths), "skip": skip}
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (N, C, H, W) in [0, 1] to those drawn, of the same shape."""
+        """Images (N, C, H, W) in [0, 1] to their reconstructions, of the same shape."""
         return self.path(images, [self.steps]).images[0]
 
     def path(self, images: Tensor, at: Sequence[int]) -> Path:
-        """What is drawn at each of the numbers of steps in `at`, in one run up to the greatest.
+        """The reconstructions after each of the numbers of steps in `at`, in one run.
 
-        images: (N, C, H, W). Each of `at` is >= 1, and they rise. An image that is within the
-        tolerance stays as it was then.
+        Args:
+            images: (N, C, H, W) in [0, 1].
+            at: increasing numbers of steps, from 1.
+
+        Returns:
+            The path. An image that is within the tolerance stays as it was then.
         """
         check_images(images)
         at = tuple(at)
@@ -89,12 +101,120 @@ class DeepImagePrior(nn.Module):
         with torch.inference_mode(False), torch.enable_grad():
             generator = default_generator(self.generator)
             fit = PriorFit(images.detach().clone(), generator, self.architecture, **self.settings)
-            stations = []
+            path = []
             for step in range(1, at[-1] + 1):
-                fit.draw()
+                fit.reconstruct()
                 if step in at:
-                    stations.append((fit.drawn.clone(), fit.residuals.clone()))
+                    path.append((fit.reconstructions.clone(), fit.residuals.clone()))
                 if step < at[-1]:
-                    fit.descend(self.tolerance)
-        drawn, residuals = zip(*stations, strict=True)
-        return Path(at, torch.stack(drawn), torch.stack(residuals))
+                    fit.step(self.tolerance)
+        reconstructions, residuals = zip(*path, strict=True)
+        return Path(at, torch.stack(reconstructions), torch.stack(residuals))
+
+
+@dataclass(frozen=True)
+class Path:
+    """Reconstructions f_θ(z) on the way to the images x.
+
+    steps: S numbers of steps. images: (S, N, C, H, W). residuals: (S, N), the mean squared error
+    per pixel to x.
+    """
+
+    steps: tuple[int, ...]
+    images: Tensor
+    residuals: Tensor
+
+
+class PriorFit:
+    """One network per image, all fitted side by side, and the reconstructions of all N images.
+
+    images: x (N, C, H, W). generator: of weights, codes and noise, all tied to the image.
+    architecture: of `SkipNetwork`. learning_rate: of Adam. jitter: as of `DeepImagePrior`.
+
+    active: the places of the images that are still fitted. reconstructions: (N, C, H, W), the last
+    of each image. residuals: (N,), its mean squared error per pixel.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        generator: torch.Generator,
+        architecture: dict[str, Any],
+        *,
+        learning_rate: float,
+        jitter: float,
+    ) -> None:
+        self.images, self.generator, self.architecture = images, generator, architecture
+        self.jitter = jitter
+        self.keys, self.active = Keys(images), torch.arange(len(images), device=images.device)
+        self.reconstructions = torch.zeros_like(images)
+        self.residuals = torch.full((len(images),), torch.inf).to(images)
+        self.codes = 0.1 * self.keys.uniform((INPUTS, *images.shape[2:]), generator)
+        self.network = self._network()
+        for layer in self.network.modules():
+            if isinstance(layer, nn.Conv2d):
+                self._initialize(layer)
+            elif isinstance(layer, nn.BatchNorm2d):
+                layer.reset_parameters()
+        self.optimizer = Adam(self.network.parameters(), learning_rate)
+        self.objective = torch.zeros(0)
+
+    def reconstruct(self) -> None:
+        """Compute f_θ(z) and its residual for the images under fit."""
+        if len(self.active) == 0:
+            return
+        noise = self.jitter * self.keys.normal(self.codes.shape[1:], self.generator)
+        images = self.network(self.codes + noise)
+        self.objective = (images - self.images[self.active]).square().flatten(1).mean(dim=1)
+        self.reconstructions[self.active] = images.detach()
+        self.residuals[self.active] = self.objective.detach()
+
+    def step(self, tolerance: float | None) -> None:
+        """One step of the weights, then drop the images whose residual is within the tolerance."""
+        if len(self.active) == 0:
+            return
+        self.optimizer.zero_grad(set_to_none=True)
+        # A sum: no image's step depends on how many others there are.
+        self.objective.sum().backward()
+        self.optimizer.step()
+        unfinished = self.residuals[self.active] > (-1.0 if tolerance is None else tolerance)
+        if not unfinished.all():
+            self._select(unfinished)
+
+    def _network(self) -> SkipNetwork:
+        """Networks for the active images, their weights not yet set."""
+        count, channels = len(self.active), self.images.shape[1]
+        # PyTorch would draw weights from its global generator; ours are set by the caller.
+        with torch.device("meta"):
+            network = SkipNetwork(count, channels, inputs=INPUTS, **self.architecture)
+        return network.to(self.images.dtype).to_empty(device=self.images.device)
+
+    @torch.no_grad()
+    def _initialize(self, layer: nn.Conv2d) -> None:
+        """PyTorch's default for convolutions, but drawn by each image's own keys."""
+        bound = layer.weight[0].numel() ** -0.5
+        for values in (layer.weight, layer.bias):
+            if values is not None:
+                shape = len(values) // len(self.active), *values.shape[1:]
+                numbers = self.keys.uniform(shape, self.generator)
+                values.copy_(bound * (2 * numbers - 1).flatten(0, 1))
+
+    @torch.no_grad()
+    def _select(self, kept: Tensor) -> None:
+        """Go on with the active images chosen by a bool mask."""
+        count = len(self.active)
+        self.active, self.keys, self.codes = self.active[kept], self.keys[kept], self.codes[kept]
+        if len(self.active) == 0:
+            return
+
+        def part(values: Tensor) -> Tensor:
+            return values.unflatten(0, (count, -1))[kept].flatten(0, 1)
+
+        before, self.network = self.network, self._network()
+        for old, new in zip(before.parameters(), self.network.parameters(), strict=True):
+            new.copy_(part(old))
+            state = self.optimizer.state.pop(old)
+            self.optimizer.state[new] = {
+                name: part(value) if value.ndim else value for name, value in state.items()
+            }
+        self.optimizer.param_groups[0]["params"] = list(self.network.parameters())

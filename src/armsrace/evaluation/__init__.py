@@ -1,10 +1,16 @@
-"""Judging attacks and defenses: curves, medians, and whether the judgement can be trusted."""
+"""Evaluating attacks and defenses: curves, medians, and whether an evaluation can be trusted."""
 
+from armsrace.defenses.analysis_by_synthesis.bounds import (
+    SynthesisBounds,
+    halfspace_bounds,
+    linf_bounds,
+    synthesis_bounds,
+)
+from armsrace.evaluation.autoattack import WorstCase, autoattack, worst_case
 from armsrace.evaluation.batches import attack_in_batches, seeded
-from armsrace.evaluation.budgets import smallest_epsilon
-from armsrace.evaluation.ensemble import WorstCase, autoattack, worst_case
 from armsrace.evaluation.intervals import wilson, with_interval
 from armsrace.evaluation.masking import MaskingReport, masking_report
+from armsrace.evaluation.minimal_epsilon import smallest_epsilon
 from armsrace.evaluation.robustness import (
     RobustnessCurve,
     accuracy,
@@ -13,10 +19,7 @@ from armsrace.evaluation.robustness import (
     perturbation_sizes,
     robustness_curve,
 )
-from armsrace.evaluation.synthesis_bounds import SynthesisBounds, synthesis_bounds
-from armsrace.evaluation.synthesis_bounds_linf import linf_bounds
-from armsrace.evaluation.synthesis_halfspaces import halfspace_bounds
-from armsrace.evaluation.targets import Case, TargetCases, all_targets, best_average_worst
+from armsrace.evaluation.target_cases import Case, TargetCases, all_targets, best_average_worst
 
 __all__ = [
     "Case", "MaskingReport", "RobustnessCurve", "SynthesisBounds", "TargetCases", "WorstCase",

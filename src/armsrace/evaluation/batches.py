@@ -1,4 +1,4 @@
-"""Attacks over many images: cut into batches, spread over devices, progress shown."""
+"""Attacks on many images: in batches, on several devices, with a progress bar."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from armsrace.contracts import AttackResult, Model, check_at_least
 
 Attack = Callable[..., AttackResult]
-"""An attack with everything set but the model, the images and the labels."""
+"""An attack with everything set except for the model, the images and the labels."""
 
 
 def attack_in_batches(
@@ -29,23 +29,34 @@ def attack_in_batches(
     devices: Sequence[str] | None = None,
     progress: str | None = None,
 ) -> AttackResult:
-    """One result for all images (N, C, H, W), on the images' own device.
+    """Attack any number of images, in batches and on several devices.
 
-    targets: the wanted classes (N,), handed to the attack by that name, batch by batch.
-    devices: where to work, each on its own copy of the model and its own batches; by default where
-        the images are. More than one, or another one, needs a model that is an nn.Module.
-    progress: the words beside a progress bar, which goes away at the end; None shows none.
+    Random attacks derive an image's random numbers from its pixels. The result therefore does not
+    depend on the batch size if each batch starts from the same seed: the default one, or another
+    one by `seeded`.
 
-    Random attacks tie their numbers to the image, so the cut into batches does not matter as long
-    as each batch starts from the same seed: by default, or for another seed through `seeded`.
-    Raises ValueError for a batch size below 1, no device, or not one target an image.
+    Args:
+        attack: called as attack(model, images, labels), with targets=… if targets are given.
+        model: images to logits (N, K); an nn.Module if devices are given.
+        images: (N, C, H, W).
+        labels: (N,) int64, the true classes.
+        targets: (N,) int64, the wanted classes.
+        batch_size: images per call of the attack.
+        devices: where to compute, by default where the images are. Each device has its own copy of
+            the model and its own batches.
+        progress: the label of a progress bar; None shows no bar.
 
-    >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
-    >>> attack = functools.partial(attacks.fgsm, epsilon=0.2)
-    >>> options = {"batch_size": 5}
-    >>> found = evaluation.attack_in_batches(attack, model, digits.images, digits.labels, **options)
-    >>> len(found)
-    8
+    Returns:
+        One result for all images, on the images' device.
+
+    Example:
+        >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
+        >>> attack = functools.partial(attacks.fgsm, epsilon=0.2)
+        >>> found = evaluation.attack_in_batches(
+        ...     attack, model, digits.images, digits.labels, batch_size=5
+        ... )
+        >>> len(found)
+        8
     """
     check_at_least("batch_size", batch_size, 1)
     if targets is not None and len(targets) != len(images):
@@ -56,39 +67,24 @@ def attack_in_batches(
         free.put(replica)
     bar = tqdm(total=len(images), desc=progress, disable=progress is None, leave=False)
 
-    def run(places: Tensor) -> AttackResult:
+    def run(indices: Tensor) -> AttackResult:
         replica = free.get()
         try:
             own, device = replica
-            batch = images[places].to(device), labels[places].to(device)
-            wanted = {} if targets is None else {"targets": targets[places].to(device)}
-            return _moved(attack(own, *batch, **wanted), images.device)
+            batch = images[indices].to(device), labels[indices].to(device)
+            wanted = {} if targets is None else {"targets": targets[indices].to(device)}
+            return _to_device(attack(own, *batch, **wanted), images.device)
         finally:
             free.put(replica)
-            bar.update(len(places))
+            bar.update(len(indices))
 
     with bar, ThreadPoolExecutor(len(replicas)) as pool:
-        places = torch.arange(len(images), device=images.device).split(batch_size)
-        return _joined(list(pool.map(run, places)))
-
-
-def seeded(attack: Callable[..., AttackResult], seed: int) -> Callable[..., AttackResult]:
-    """The same attack with a new generator of this seed at each call.
-
-    >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
-    >>> attack = evaluation.seeded(functools.partial(attacks.rand_fgsm, epsilon=0.2), seed=1)
-    >>> first, again = (attack(model, digits.images, digits.labels).images for _ in range(2))
-    >>> torch.equal(first, again)
-    True
-    """
-
-    def run(*arguments: Any, **settings: Any) -> AttackResult:
-        return attack(*arguments, generator=torch.Generator().manual_seed(seed), **settings)
-
-    return run
+        batches = torch.arange(len(images), device=images.device).split(batch_size)
+        return _concatenated(list(pool.map(run, batches)))
 
 
 def _replicas(model: Model, devices: Sequence[str] | None) -> list[tuple[Model, str | None]]:
+    """The model on each device, with the device's name."""
     if devices is None:
         return [(model, None)]
     if not devices:
@@ -98,10 +94,29 @@ def _replicas(model: Model, devices: Sequence[str] | None) -> list[tuple[Model, 
     return [(copy.deepcopy(model).to(device), device) for device in devices]
 
 
-def _moved(result: AttackResult, device: torch.device) -> AttackResult:
+def _to_device(result: AttackResult, device: torch.device) -> AttackResult:
+    """The result on a device."""
     return AttackResult(*(value.to(device) for value in vars(result).values()))
 
 
-def _joined(results: list[AttackResult]) -> AttackResult:
+def _concatenated(results: list[AttackResult]) -> AttackResult:
+    """The results of all batches as one."""
     columns = zip(*(vars(result).values() for result in results), strict=True)
     return AttackResult(*(torch.cat(column) for column in columns))
+
+
+def seeded(attack: Callable[..., AttackResult], seed: int) -> Callable[..., AttackResult]:
+    """The same attack, with a new generator of this seed at each call.
+
+    Example:
+        >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
+        >>> attack = evaluation.seeded(functools.partial(attacks.rand_fgsm, epsilon=0.2), seed=1)
+        >>> first, again = (attack(model, digits.images, digits.labels).images for _ in range(2))
+        >>> torch.equal(first, again)
+        True
+    """
+
+    def run(*arguments: Any, **settings: Any) -> AttackResult:
+        return attack(*arguments, generator=torch.Generator().manual_seed(seed), **settings)
+
+    return run

@@ -1,4 +1,4 @@
-"""How far a share measured on n images may lie from the share of all images."""
+"""Confidence intervals for a fraction measured on n images."""
 
 from __future__ import annotations
 
@@ -10,14 +10,23 @@ QUANTILE = 1.959963985
 
 
 def wilson(share: float, n: int) -> tuple[float, float]:
-    """The ends of the 95 % interval for a share (fraction) of n images drawn at random.
+    """The 95 % confidence interval for a fraction of n images that were drawn at random.
 
-    It stays inside [0, 1] and has a width at 0 and 1 too. Raises ValueError for a share outside
-    [0, 1] and for n < 1.
-    References: Wilson, Probable inference, the law of succession, and statistical inference, 1927.
+    The interval stays inside [0, 1] and has a width at 0 and 1 too.
 
-    >>> [round(end, 3) for end in evaluation.wilson(0.95, 20)]
-    [0.764, 0.991]
+    Args:
+        share: the measured fraction, in [0, 1].
+        n: the number of images.
+
+    Returns:
+        The lower and the upper end.
+
+    References:
+        Wilson 1927, "Probable inference, the law of succession, and statistical inference".
+
+    Example:
+        >>> [round(end, 3) for end in evaluation.wilson(0.95, 20)]
+        [0.764, 0.991]
     """
     check_count("n", n)
     check_at_least("share", share, 0)
@@ -30,10 +39,11 @@ def wilson(share: float, n: int) -> tuple[float, float]:
 
 
 def with_interval(share: float, n: int) -> str:
-    """A share, its 95 % interval and n in words, for a table or a sentence.
+    """A fraction with its 95 % interval and n as text, for a table or a sentence.
 
-    >>> evaluation.with_interval(0.95, 20)
-    '95% (76% to 99%, n = 20)'
+    Example:
+        >>> evaluation.with_interval(0.95, 20)
+        '95% (76% to 99%, n = 20)'
     """
     low, high = wilson(share, n)
     return f"{share:.0%} ({low:.0%} to {high:.0%}, n = {n:,})"

@@ -1,4 +1,4 @@
-"""How accuracy falls as the attacker's budget grows, and how far images had to move."""
+"""Accuracy as a function of the attacker's budget, and distances of adversarial images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from armsrace.attacks.norms import distances
 from armsrace.contracts import (
     AttackResult,
     Model,
@@ -20,11 +19,12 @@ from armsrace.contracts import (
     check_logits,
 )
 from armsrace.evaluation.batches import attack_in_batches
+from armsrace.norms import distances
 
 
 @dataclass(frozen=True)
 class RobustnessCurve:
-    """Accuracy (fractions) at each budget epsilon (pixel units), over the same n images."""
+    """The accuracy (a fraction) at each budget epsilon (in pixel units), over n images."""
 
     epsilons: tuple[float, ...]
     accuracies: tuple[float, ...]
@@ -32,14 +32,18 @@ class RobustnessCurve:
 
 
 def accuracy(model: Model, images: Tensor, labels: Tensor, batch_size: int = 1000) -> float:
-    """The fraction of images (N, C, H, W) whose greatest logit is the label's (N,).
+    """The fraction of images that a model classifies correctly.
 
-    The model is asked as it is: put an nn.Module in evaluation mode first. Raises ValueError where
-    the images, the labels or the model break the contract.
+    Args:
+        model: images to logits (N, K). Put an nn.Module in evaluation mode first.
+        images: (N, C, H, W) in [0, 1].
+        labels: (N,) int64, the true classes.
+        batch_size: images per forward pass.
 
-    >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(100)
-    >>> evaluation.accuracy(model, digits.images, digits.labels) > 0.8
-    True
+    Example:
+        >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(100)
+        >>> evaluation.accuracy(model, digits.images, digits.labels) > 0.8
+        True
     """
     return _correct(model, images, labels, batch_size).float().mean().item()
 
@@ -55,60 +59,85 @@ def robustness_curve(
     devices: Sequence[str] | None = None,
     progress: bool = False,
 ) -> RobustnessCurve:
-    """Accuracy under a fixed-budget attack at each epsilon; at 0 it is the clean accuracy.
+    """Accuracy under a fixed-budget attack, as a function of the budget.
 
-    attack: called as attack(model, images, labels, epsilon=…); set the rest with functools.partial.
-    Each image is attacked at each budget on its own: what broke it at a smaller one is not carried
-    over, so that a curve that rises shows an attack that fails (see `masking_report`). Every image
-    counts, those misclassified from the start too: an attack cannot make them right again, since
-    the clean image is within any budget. Raises ValueError for a negative epsilon, TypeError for an
-    attack that takes none.
+    Each budget is attacked from scratch: successes at smaller budgets are not carried over, so a
+    curve that rises shows that the attack fails (see `masking_report`). An image that is
+    misclassified when clean counts as misclassified at every budget, since the clean image is
+    within any budget.
 
-    >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(20)
-    >>> known = (digits.images, digits.labels)
-    >>> curve = evaluation.robustness_curve(model, attacks.fgsm, *known, [0.0, 0.2])
-    >>> curve.accuracies[0] > curve.accuracies[1]
-    True
+    Args:
+        model: images to logits (N, K).
+        attack: called as attack(model, images, labels, epsilon=…); set the rest with
+            functools.partial.
+        images: (N, C, H, W) in [0, 1].
+        labels: (N,) int64, the true classes.
+        epsilons: the budgets, in the attack's own unit. At 0 the accuracy is the clean one.
+        batch_size: images per call of the attack.
+        devices: as of `attack_in_batches`.
+        progress: show a progress bar for each budget.
+
+    Raises:
+        TypeError: the attack takes no epsilon.
+
+    Example:
+        >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(20)
+        >>> known = (digits.images, digits.labels)
+        >>> curve = evaluation.robustness_curve(model, attacks.fgsm, *known, [0.0, 0.2])
+        >>> curve.accuracies[0] > curve.accuracies[1]
+        True
     """
     _check_budgeted(attack)
     for epsilon in epsilons:
         check_at_least("epsilon", epsilon, 0)
-    right = _correct(model, images, labels, batch_size)
+    correct = _correct(model, images, labels, batch_size)
 
-    def one(epsilon: float) -> float:
+    def accuracy_under(epsilon: float) -> float:
         if epsilon == 0:
-            return right.float().mean().item()
+            return correct.float().mean().item()
         result = attack_in_batches(
             lambda *batch: attack(*batch, epsilon=epsilon), model, images, labels,
             batch_size=batch_size, devices=devices,
             progress=f"ε = {epsilon:g}" if progress else None,
         )  # fmt: skip
-        return (right & ~result.success).float().mean().item()
+        return (correct & ~result.success).float().mean().item()
 
-    return RobustnessCurve(tuple(epsilons), tuple(one(value) for value in epsilons), len(images))
+    accuracies = tuple(accuracy_under(epsilon) for epsilon in epsilons)
+    return RobustnessCurve(tuple(epsilons), accuracies, len(images))
 
 
 def perturbation_sizes(images: Tensor, result: AttackResult, norm: Norm) -> Tensor:
-    """How far each image (N, C, H, W) moved, (N,) in pixel units of the norm; ∞ where it failed.
+    """The distance of each adversarial image from its clean image.
 
-    >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
-    >>> found = attacks.deepfool(model, digits.images, digits.labels)
-    >>> evaluation.perturbation_sizes(digits.images, found, "l2").shape
-    torch.Size([8])
+    Args:
+        images: (N, C, H, W), the clean images.
+        result: of an attack on them.
+        norm: "linf", "l2", "l1" or "l0".
+
+    Returns:
+        (N,) in pixel units of the norm; infinite if the attack failed.
+
+    Example:
+        >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
+        >>> found = attacks.deepfool(model, digits.images, digits.labels)
+        >>> evaluation.perturbation_sizes(digits.images, found, "l2").shape
+        torch.Size([8])
     """
-    sizes = distances(result.images - images, norm)
-    return torch.where(result.success, sizes, torch.inf)
+    delta = result.images - images
+    return torch.where(result.success, distances(delta, norm), torch.inf)
 
 
 def median_distance(images: Tensor, result: AttackResult, norm: Norm) -> float:
-    """The median of `perturbation_sizes`: infinite once half the images or more withstood.
+    """The median of `perturbation_sizes`.
 
-    For an even count the mean of the two middle sizes, as numpy's.
+    It is infinite if the attack fails on half of the images or more. For an even count it is the
+    mean of the two middle distances, as in NumPy.
 
-    >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
-    >>> found = attacks.deepfool(model, digits.images, digits.labels)
-    >>> 0 < evaluation.median_distance(digits.images, found, "l2") < 1.5
-    True
+    Example:
+        >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
+        >>> found = attacks.deepfool(model, digits.images, digits.labels)
+        >>> 0 < evaluation.median_distance(digits.images, found, "l2") < 1.5
+        True
     """
     ordered = perturbation_sizes(images, result, norm).sort().values
     low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
@@ -116,25 +145,33 @@ def median_distance(images: Tensor, result: AttackResult, norm: Norm) -> float:
 
 
 def accuracy_at(sizes: Tensor, epsilons: Sequence[float]) -> RobustnessCurve:
-    """The curve that a minimal-norm attack draws: the fraction of sizes (N,) beyond each epsilon.
+    """The robustness curve of a minimal-norm attack.
 
-    An image misclassified from the start has size 0 and counts as wrong at every epsilon, 0 too.
+    Args:
+        sizes: (N,), distances as of `perturbation_sizes`. An image that is misclassified when clean
+            has distance 0 and counts as misclassified at every epsilon.
+        epsilons: the budgets.
 
-    >>> sizes = torch.tensor([0.0, 0.2, 0.2, torch.inf])
-    >>> evaluation.accuracy_at(sizes, [0.0, 0.1, 0.3]).accuracies
-    (0.75, 0.75, 0.25)
+    Returns:
+        The fraction of distances beyond each epsilon.
+
+    Example:
+        >>> sizes = torch.tensor([0.0, 0.2, 0.2, torch.inf])
+        >>> evaluation.accuracy_at(sizes, [0.0, 0.1, 0.3]).accuracies
+        (0.75, 0.75, 0.25)
     """
     values = tuple((sizes > epsilon).float().mean().item() for epsilon in epsilons)
     return RobustnessCurve(tuple(epsilons), values, len(sizes))
 
 
 def _check_budgeted(attack: Callable[..., AttackResult]) -> None:
+    """Raise TypeError unless the attack takes `epsilon`."""
     if not callable(attack):
         raise TypeError(
             f"attack must be a function such as attacks.pgd, got {type(attack).__name__}"
         )
-    taken = inspect.signature(attack).parameters.values()
-    if not any(one.name == "epsilon" or one.kind is one.VAR_KEYWORD for one in taken):
+    parameters = inspect.signature(attack).parameters.values()
+    if not any(one.name == "epsilon" or one.kind is one.VAR_KEYWORD for one in parameters):
         raise TypeError(
             f"attack must take epsilon=, got {attack!r}; the curve of an attack of minimal norm is "
             "accuracy_at(perturbation_sizes(…), epsilons)"
@@ -143,6 +180,7 @@ def _check_budgeted(attack: Callable[..., AttackResult]) -> None:
 
 @torch.no_grad()
 def _correct(model: Model, images: Tensor, labels: Tensor, batch_size: int) -> Tensor:
+    """(N,) bool: images that are classified correctly."""
     check_images(images)
     check_labels(labels, len(images))
     logits = torch.cat([model(batch) for batch in images.split(batch_size)])

@@ -1,7 +1,7 @@
-"""Checks of the chapters' exercises: one module a chapter, one `check_…` an exercise.
+"""Checks of the chapters' exercises: one module per chapter, one `check_…` per exercise.
 
-A check takes the student's function or value. For None or Ellipsis it says that nothing was
-attempted yet, for a wrong answer it raises `ExerciseError` with a hint, for a right one it says so.
+A check takes the student's function or value. It prints "not attempted yet" for None or Ellipsis,
+raises `ExerciseError` with a hint for a wrong answer, and confirms a right one.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ from typing import Any
 
 
 class ExerciseError(AssertionError):
-    """The answer is not right yet; the message is a hint."""
+    """The answer is not right yet. The message is a hint."""
 
 
 @dataclass(frozen=True)
 class Exercise:
-    """One exercise, by the name that the chapter gives it."""
+    """One exercise, named by its title in the chapter."""
 
     name: str
 
     def attempted(self, answer: object) -> bool:
-        """Whether there is an answer to judge; says so where it is None or Ellipsis."""
+        """Whether there is an answer; prints "not attempted yet" for None or Ellipsis."""
         if answer is None or isinstance(answer, EllipsisType):
-            print(f"Exercise {self.name}: not attempted yet.")
+            print(f"Exercise “{self.name}”: not attempted yet.")
             return False
         return True
 
     def solution(self, answer: object, *probe: Any) -> Callable[..., Any] | None:
-        """The student's function, or None where it is missing or still returns nothing for probe.
+        """The student's function; None if it is missing or still returns nothing for the probe.
 
-        Its own errors come out as ExerciseError, as does an answer that is no function.
+        ExerciseError reports the function's own errors, and an answer that is not a function.
         """
         if not self.attempted(answer):
             return None
         if not callable(answer):
-            raise ExerciseError(f"Exercise {self.name} asks for a function, got {answer!r}.")
+            raise ExerciseError(f"Exercise “{self.name}” asks for a function, got {answer!r}.")
         function: Callable[..., Any] = answer
 
         def run(*arguments: Any) -> Any:
@@ -45,7 +45,7 @@ class Exercise:
                 return function(*arguments)
             except Exception as error:
                 raise ExerciseError(
-                    f"Exercise {self.name}: your function raised {error!r}."
+                    f"Exercise “{self.name}”: your function raised {error!r}."
                 ) from error
 
         return run if self.attempted(run(*probe)) else None
@@ -53,8 +53,8 @@ class Exercise:
     def require(self, right: bool, hint: str) -> None:
         """Raise ExerciseError with the hint unless the answer is right."""
         if not right:
-            raise ExerciseError(f"Exercise {self.name}: {hint}")
+            raise ExerciseError(f"Exercise “{self.name}”: {hint}")
 
     def confirm(self, learned: str) -> None:
-        """Say that the answer is right, and what it shows."""
-        print(f"Exercise {self.name}: right. {learned}")
+        """Print that the answer is right, and what it shows."""
+        print(f"Exercise “{self.name}”: right. {learned}")

@@ -1,4 +1,4 @@
-"""Every plot the chapters use more than once, in one palette and one style."""
+"""The plots and tables of the book, in one palette and one style."""
 
 from armsrace.figures.arena import heat_map, small_multiples
 from armsrace.figures.curves import histogram, lines, logits_along, robustness_curves
@@ -6,13 +6,18 @@ from armsrace.figures.filters import filter_maps
 from armsrace.figures.gallery import Exhibit, gallery
 from armsrace.figures.images import attack_panel, confidence_bars, image_grid
 from armsrace.figures.interactive import Markup, live, slider
-from armsrace.figures.maps import DigitMap, Marked, by_layer, digit_maps
-from armsrace.figures.planes import decision_map, scatter
-from armsrace.figures.races import benchmarks
+from armsrace.figures.maps import (
+    DigitMap,
+    Marked,
+    by_layer,
+    decision_map,
+    digit_maps,
+    scatter,
+    surfaces,
+)
 from armsrace.figures.sound import masking_curve, players, spectrograms
 from armsrace.figures.style import CYCLE, PALETTE, Plot, new_plot, styled, use_style
-from armsrace.figures.surfaces import surfaces
-from armsrace.figures.tables import ThreatModel, table
+from armsrace.figures.tables import ThreatModel, benchmarks, table
 
 __all__ = [
     "CYCLE",

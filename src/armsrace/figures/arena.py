@@ -1,4 +1,4 @@
-"""The arena drawn: a matrix with its numbers, and the curves of many defenses side by side."""
+"""Plots of the arena: a matrix with its numbers, and curves of many defenses side by side."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 
 SHADES = LinearSegmentedColormap.from_list("armsrace_shades", ["#ffffff", PALETTE["blue"]])
 MISSING = "#e4e7eb"
-# Up to this shade black numbers have a contrast of 4.5 to 1 and more, above it white ones have.
+# Black numbers have a contrast of at least 4.5 to 1 up to this shade, white ones above it.
 DARK = 0.9
 
 
 @styled
 def heat_map(table: pd.DataFrame, *, label: str = "accuracy") -> Plot:
-    """Shares in [0, 1] as shaded cells with the number, in %, in each; a dash where it is NaN.
+    """A table of fractions as shaded cells, white for 0 and blue for 1, with each number in %.
 
-    table: rows and columns as they are to be read; white is 0 and blue 1. Where the
-    columns have two levels, the first names their groups: a line is drawn where the group changes,
-    and its name stands above. Raises ValueError where the table is empty or a share is outside
-    [0, 1].
+    Args:
+        table: fractions in [0, 1]; NaN is shown as a dash. If the columns have two levels, the
+            first one names groups of columns, which are separated by lines.
+        label: of the color bar.
     """
     values = table.to_numpy(dtype=float)
     if not values.size or np.nanmin(values) < 0 or np.nanmax(values) > 1:
-        raise ValueError("table must hold at least one share, all in [0, 1]")
+        raise ValueError("table must hold at least one fraction, all in [0, 1]")
     rows, columns = values.shape
     plot = new_plot(max(5.6, 1.6 + 0.46 * columns), 1.5 + 0.32 * rows)
     axes = plot.subplots()
@@ -43,8 +43,8 @@ def heat_map(table: pd.DataFrame, *, label: str = "accuracy") -> Plot:
     )  # fmt: skip
     for (row, column), value in np.ndenumerate(values):
         text = "–" if math.isnan(value) else f"{100 * value:.0f}"
-        colour = "white" if value > DARK else "black"
-        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
+        color = "white" if value > DARK else "black"
+        axes.text(column, row, text, ha="center", va="center", color=color, fontsize=9)
     names = map(str, table.columns.get_level_values(-1))
     axes.set_xticks(range(columns), names, rotation=50, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(rows), map(str, table.index))
@@ -59,6 +59,7 @@ def heat_map(table: pd.DataFrame, *, label: str = "accuracy") -> Plot:
 
 
 def _name_groups(axes: Axes, names: Sequence[str]) -> None:
+    """Write the name of each group of columns above it, and draw lines between groups."""
     starts = [k for k in range(len(names)) if k == 0 or names[k] != names[k - 1]]
     for start, end in zip(starts, [*starts[1:], len(names)], strict=True):
         axes.text((start + end - 1) / 2, -0.65, names[start], ha="center", va="bottom")
@@ -70,10 +71,13 @@ def _name_groups(axes: Axes, names: Sequence[str]) -> None:
 def small_multiples(
     curves: Series, *, norm: str = "linf", budget: float | None = None, columns: int = 4
 ) -> Plot:
-    """Accuracy against the budget, a panel for each name, all others in gray behind it.
+    """Accuracy against the budget, one panel per name, with all other curves in gray behind it.
 
-    curves: {name: (epsilons, accuracies)}, both (S,). norm: what the axis says. budget: where a
-    dotted line stands. Raises ValueError for another norm or no curve.
+    Args:
+        curves: {name: (epsilons, accuracies)}, both (S,).
+        norm: of the budget.
+        budget: where a dotted line is drawn.
+        columns: of panels.
     """
     if norm not in UNITS:
         raise ValueError(f"norm must be one of {', '.join(UNITS)}, got {norm!r}")

@@ -22,14 +22,15 @@ Series = Mapping[str, tuple[Sequence[float] | Tensor, Sequence[float] | Tensor]]
 
 
 def _draw(axes: Axes, series: Series) -> None:
+    """Draw the curves with the colors, markers and dashes of the cycle."""
     if len(series) > len(CYCLE):
         raise ValueError(f"series must be at most {len(CYCLE)} curves, got {len(series)}")
-    for (name, pair), (colour, marker, dash) in zip(series.items(), CYCLE, strict=False):
+    for (name, pair), (color, marker, dash) in zip(series.items(), CYCLE, strict=False):
         x, y = (torch.as_tensor(side).detach().cpu().numpy() for side in pair)
         if x.shape != y.shape:
             raise ValueError(f"series {name!r} must pair x with y, got {len(x)} and {len(y)}")
         every = max(1, len(x) // 12)
-        axes.plot(x, y, label=name, color=PALETTE[colour], marker=marker, ls=dash, markevery=every)
+        axes.plot(x, y, label=name, color=PALETTE[color], marker=marker, ls=dash, markevery=every)
 
 
 @styled
@@ -43,9 +44,16 @@ def lines(
     percent: bool = False,
     title: str = "",
 ) -> Plot:
-    """Curves {name: (x, y)}, both (S,), told apart by colour, marker and dash; at most six.
+    """Curves that differ in color, marker and dash.
 
-    percent prints y, a fraction, in %. Integer x have whole ticks. ValueError: lengths that differ.
+    Args:
+        series: {name: (x, y)}, both (S,); at most six curves. Integer x get integer ticks.
+        x_label: with its unit.
+        y_label: with its unit.
+        x_scale: "linear" or "log".
+        y_scale: "linear" or "log".
+        percent: print the y axis, a fraction, in %.
+        title: of the plot.
     """
     axes = (plot := new_plot()).subplots()
     _draw(axes, series)
@@ -61,10 +69,12 @@ def lines(
 
 
 def robustness_curves(curves: Series, *, norm: str = "linf", title: str = "") -> Plot:
-    """Accuracy against the budget ε for each name: {name: (epsilons, accuracies)}, both (S,).
+    """Accuracy against the budget ε.
 
-    Accuracies are fractions in [0, 1]; the axis says what ε means in `norm` (linf, l2, l1, l0).
-    Raises ValueError for another norm.
+    Args:
+        curves: {name: (epsilons, accuracies)}, both (S,); accuracies are fractions in [0, 1].
+        norm: of ε, "linf", "l2", "l1" or "l0"; the axis says what ε means in it.
+        title: of the plot.
     """
     if norm not in UNITS:
         raise ValueError(f"norm must be one of {', '.join(UNITS)}, got {norm!r}")
@@ -74,10 +84,10 @@ def robustness_curves(curves: Series, *, norm: str = "linf", title: str = "") ->
 
 
 def _spread(heights: Tensor, gap: float) -> list[float]:
-    """Heights (K,) moved as little apart as keeps text at least `gap` from its neighbour."""
+    """Heights (K,), moved apart just enough that neighbors differ by at least `gap`."""
     order = heights.argsort()
     steps = heights[order] - gap * torch.arange(len(heights))
-    # The running maximum lets nothing overlap; its mirror image, from above, balances the shift.
+    # The running maximum prevents overlaps; its mirror image from above balances the shift.
     above, below = steps.cummax(0).values, steps.flip(0).cummin(0).values.flip(0)
     placed = (above + below) / 2 + gap * torch.arange(len(heights))
     return placed[order.argsort()].tolist()
@@ -85,11 +95,19 @@ def _spread(heights: Tensor, gap: float) -> list[float]:
 
 @styled
 def logits_along(scales: Tensor, logits: Tensor, label: int, *, x_label: str = "") -> Plot:
-    """Each class's logit along one direction: how close to linear the model is (Goodfellow §5).
+    """Each class's logit along one direction, which shows how close to linear the model is.
 
-    scales: (S,), how far along the direction, in its norm's unit; logits: (S, K).
-    The true class is blue, every other class that wins somewhere vermilion, the rest gray;
-    each line ends in its class. Raises ValueError where the lengths differ.
+    The true class is blue. A class that has the largest logit somewhere is vermilion, and the
+    others are gray. Each line is labeled with its class.
+
+    Args:
+        scales: (S,), positions along the direction, in its norm's unit.
+        logits: (S, K).
+        label: the true class.
+        x_label: with its unit; by default ε in L∞.
+
+    References:
+        Goodfellow, Shlens and Szegedy 2015, "Explaining and harnessing adversarial examples", §5.
     """
     if len(scales) != len(logits):
         raise ValueError(f"logits must have length {len(scales)}, got {len(logits)}")
@@ -101,14 +119,14 @@ def logits_along(scales: Tensor, logits: Tensor, label: int, *, x_label: str = "
     }
     for index, row in enumerate(logits.T):
         chosen = index == label or index in winners
-        colour = PALETTE["blue" if index == label else "vermilion" if chosen else "gray"]
+        color = PALETTE["blue" if index == label else "vermilion" if chosen else "gray"]
         weight, width = ("bold", 2.4) if chosen else ("normal", 1.0)
-        axes.plot(scales.numpy(), row.numpy(), color=colour, lw=width)
-        for end, places in ends.items():
+        axes.plot(scales.numpy(), row.numpy(), color=color, lw=width)
+        for end, heights in ends.items():
             side, shift = ("right", -5) if end == 0 else ("left", 5)
             axes.annotate(
-                str(index), (float(scales[end]), places[index]), (shift, 0), ha=side, va="center",
-                textcoords="offset points", color=colour, fontsize=10, fontweight=weight,
+                str(index), (float(scales[end]), heights[index]), (shift, 0), ha=side, va="center",
+                textcoords="offset points", color=color, fontsize=10, fontweight=weight,
             )  # fmt: skip
     axes.axvline(0, color=PALETTE["gray"], lw=0.8, ls=":")
     axes.set(xlabel=x_label or UNITS["linf"], ylabel="logit")
@@ -124,25 +142,30 @@ def histogram(
     threshold: float | None = None,
     title: str = "",
 ) -> Plot:
-    """How the values (N,) of each name are spread, as a share of that name's finite values.
+    """Histograms of several samples, each as fractions of its own finite values.
 
-    threshold: where a dotted line stands. Raises ValueError where a name has no finite value.
+    Args:
+        values: {name: (N,)}; at least one value of each is finite.
+        x_label: with its unit.
+        bins: how many.
+        threshold: where a dotted line is drawn.
+        title: of the plot.
     """
     finite = {name: row.detach().cpu()[torch.isfinite(row.cpu())] for name, row in values.items()}
     for name, row in finite.items():
         if not len(row):
             raise ValueError(f"values of {name!r} must hold at least one finite number")
-    together = torch.cat(list(finite.values())).double()
-    low, high = float(together.min()), float(together.max())
+    pooled = torch.cat(list(finite.values())).double()
+    low, high = float(pooled.min()), float(pooled.max())
     edges = torch.linspace(low, high if high > low else low + 1, bins + 1, dtype=torch.float64)
     axes = (plot := new_plot()).subplots()
-    for (name, row), (colour, _, dash) in zip(finite.items(), CYCLE, strict=False):
+    for (name, row), (color, _, dash) in zip(finite.items(), CYCLE, strict=False):
         sides = (torch.histogram(row.double(), edges).hist / len(row)).numpy(), edges.numpy()
-        axes.stairs(*sides, color=PALETTE[colour], fill=True, alpha=0.25)
-        axes.stairs(*sides, color=PALETTE[colour], ls=dash, lw=1.8, label=name)
+        axes.stairs(*sides, color=PALETTE[color], fill=True, alpha=0.25)
+        axes.stairs(*sides, color=PALETTE[color], ls=dash, lw=1.8, label=name)
     if threshold is not None:
         axes.axvline(threshold, color=INK, ls=":", lw=1.5)
-    axes.set(xlabel=x_label, ylabel="share of images", title=title)
+    axes.set(xlabel=x_label, ylabel="fraction of images", title=title)
     axes.yaxis.set_major_formatter(PERCENT)
     if len(values) > 1:
         plot.legend(loc="outside upper left", ncols=2)

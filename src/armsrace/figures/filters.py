@@ -1,4 +1,4 @@
-"""What each filter of a layer answers, as a mosaic."""
+"""The activations of a layer's filters, as a mosaic."""
 
 from __future__ import annotations
 
@@ -17,28 +17,29 @@ FRAME = "#cbd2d9"
 
 @styled
 def filter_maps(maps: Mapping[str, Tensor]) -> Plot:
-    """Side by side, {title: (F, H, W)}: the F maps of a layer's filters as one mosaic, row by row.
+    """Mosaics side by side: the activation maps of a layer's F filters, row by row.
 
-    Values are >= 0, on one scale for all: 0 is white and the greatest black, stated beneath.
-    Raises ValueError where there is none, or one has another number of dimensions.
+    All are on one scale. 0 is white, and the largest value is black; it is printed below.
+
+    Args:
+        maps: {title: (F, H, W)}, values >= 0.
     """
     if not maps or any(filters.ndim != 3 for filters in maps.values()):
         raise ValueError("maps must hold at least one mosaic, each of shape (F, H, W)")
-    greatest = max(float(filters.max()) for filters in maps.values())
+    largest = max(float(filters.max()) for filters in maps.values())
     plot = new_plot(3.2 * len(maps), 3.6)
-    for axes, (title, filters) in zip(
-        plot.subplots(1, len(maps), squeeze=False)[0], maps.items(), strict=True
-    ):
-        axes.imshow(_mosaic(filters.detach().cpu().float()), vmin=0, vmax=greatest or 1.0)
+    grid = plot.subplots(1, len(maps), squeeze=False)[0]
+    for axes, (title, filters) in zip(grid, maps.items(), strict=True):
+        axes.imshow(_mosaic(filters.detach().cpu().float()), vmin=0, vmax=largest or 1.0)
         axes.set(title=title, xticks=[], yticks=[], facecolor=FRAME)
-        axes.set_xlabel(f"white 0, black {greatest:.3g}")
+        axes.set_xlabel(f"white 0, black {largest:.3g}")
         axes.grid(False)
         axes.spines[:].set_visible(False)
     return plot
 
 
 def _mosaic(filters: Tensor) -> Any:
-    # A NaN is not drawn, so that the ground shows as a frame around each map.
+    """The maps (F, H, W) in rows, each with a frame of NaN, which is not drawn."""
     columns = math.ceil(math.sqrt(len(filters)))
     rows = math.ceil(len(filters) / columns)
     framed = F.pad(filters, (1, 1, 1, 1), value=torch.nan)

@@ -25,12 +25,13 @@ CODE = re.compile(r"`([^`]+)`")
 class Exhibit:
     """One card.
 
-    thing: the function or class, whose docstring's first sentence is printed.
-    name: as it is imported, "attacks.fgsm", which is also its place in the reference.
-    chapter: the name of the chapter's file, "03_fgsm"; empty where there is none yet.
-    pictures: captions and images (C, H, W) in [0, 1].
-    change: the caption of the one that is a change instead; it is drawn from blue through white,
-        no change, to red, on its own scale.
+    Args:
+        thing: the function or class; its docstring's first sentence is printed.
+        name: as it is imported, such as "attacks.fgsm"; the reference has it under this name.
+        chapter: the chapter's file without its ending, such as "03_fgsm"; empty if there is none.
+        pictures: {caption: image (C, H, W) in [0, 1]}.
+        change: the caption of the picture that is a perturbation; it is drawn from blue through
+            white, which is 0, to red, on its own scale.
     """
 
     thing: Callable[..., Any]
@@ -41,9 +42,10 @@ class Exhibit:
 
 
 def gallery(exhibits: Sequence[Exhibit]) -> Markup:
-    """The cards as plain HTML: each with its pictures, and links to its chapter and reference.
+    """The cards as HTML, each with its pictures and links to its chapter and its reference.
 
-    Raises ValueError where a docstring has no first sentence, or nothing is given.
+    Args:
+        exhibits: at least one; each has a docstring whose first line is a sentence.
     """
     if not exhibits:
         raise ValueError("exhibits must hold at least one exhibit")
@@ -51,7 +53,7 @@ def gallery(exhibits: Sequence[Exhibit]) -> Markup:
 
 
 def first_sentence(thing: Callable[..., Any]) -> str:
-    """The first line of a docstring, which is one sentence. Raises ValueError without one."""
+    """The first line of a docstring, which must be a sentence."""
     line = (inspect.getdoc(thing) or "").partition("\n")[0].strip()
     if not line.endswith((".", "?")):
         raise ValueError(f"{thing!r} must have a docstring whose first line is a sentence")
@@ -59,16 +61,17 @@ def first_sentence(thing: Callable[..., Any]) -> str:
 
 
 def _card(exhibit: Exhibit) -> str:
+    """One card as HTML."""
     name, number = html.escape(exhibit.name), exhibit.chapter.partition("_")[0].lstrip("0")
     link = f'<a href="../chapters/{exhibit.chapter}.html">Chapter {number}</a> · ' if number else ""
     drawn = {
-        caption: _change(image) if caption == exhibit.change else _ink(image)
+        caption: _diverging(image) if caption == exhibit.change else _ink(image)
         for caption, image in exhibit.pictures.items()
     }
     pictures = "".join(
-        f"<figure>{_image(colours, f'{exhibit.name}: {caption}')}"
+        f"<figure>{_image(colors, f'{exhibit.name}: {caption}')}"
         f"<figcaption>{html.escape(caption)}</figcaption></figure>"
-        for caption, colours in drawn.items()
+        for caption, colors in drawn.items()
     )
     sentence = CODE.sub(r"<code>\1</code>", html.escape(first_sentence(exhibit.thing)))
     return (
@@ -81,24 +84,24 @@ def _card(exhibit: Exhibit) -> str:
     )
 
 
-def _image(colours: Tensor, alt: str) -> str:
-    # Pixels as they are: the page enlarges them without smoothing.
+def _image(colors: Tensor, alt: str) -> str:
+    """An image (H, W, 3) as HTML, without scaling: the page enlarges it without smoothing."""
     encoded = io.BytesIO()
-    values = (255 * colours.clamp(0, 1)).round().to(torch.uint8).numpy()
+    values = (255 * colors.clamp(0, 1)).round().to(torch.uint8).numpy()
     Image.fromarray(values).save(encoded, format="PNG", optimize=True)
     data = base64.b64encode(encoded.getvalue()).decode()
     return f'<img src="data:image/png;base64,{data}" alt="{html.escape(alt)}">'
 
 
 def _ink(image: Tensor) -> Tensor:
-    """Colours (H, W, 3) of an image (C, H, W); digits are ink on paper: 0 is white, 1 black."""
+    """Colors (H, W, 3) of an image (C, H, W); digits are ink on paper: 0 is white, 1 black."""
     values = image.detach().cpu().float()
     drawn = 1 - values.expand(3, -1, -1) if len(values) == 1 else values
     return drawn.permute(1, 2, 0)
 
 
-def _change(image: Tensor) -> Tensor:
-    """Colours (H, W, 3) of a change (C, H, W), by its mean over the channels."""
+def _diverging(image: Tensor) -> Tensor:
+    """Colors (H, W, 3) of a perturbation (C, H, W), averaged over the channels."""
     mean = image.detach().cpu().float().mean(dim=0)
     scaled = 0.5 + 0.5 * mean / mean.abs().max().clamp_min(1e-12)
     return torch.from_numpy(DIVERGING(scaled.numpy()))[..., :3]

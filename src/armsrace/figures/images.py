@@ -1,4 +1,4 @@
-"""Plots of images: grids, attacks beside their originals, confidences."""
+"""Plots of images: grids, originals with their adversarial images, and confidences."""
 
 from __future__ import annotations
 
@@ -23,19 +23,20 @@ EDGE = "#cbd2d9"
 
 
 def _pixels(image: Tensor) -> Any:
-    """An image (C, H, W) as matplotlib wants it: (H, W) for one channel, (H, W, 3) for three."""
+    """An image (C, H, W) for matplotlib: (H, W) for one channel, (H, W, 3) for three."""
     image = image.detach().cpu().float().clamp(0, 1)
     return image[0].numpy() if len(image) == 1 else image.permute(1, 2, 0).numpy()
 
 
 def _show(axes: Axes, image: Tensor, title: str = "") -> None:
-    # Digits are drawn as ink on paper: 0 is white and 1 is black.
+    """Draw an image; digits are ink on paper, 0 being white and 1 black."""
     axes.imshow(_pixels(image), vmin=0, vmax=1)
     _frame(axes, title)
 
 
 def _frame(axes: Axes, title: str = "", color: str = INK) -> None:
-    # A given height, since looking for a free one measures every axis anew.
+    """Draw a frame without ticks, and a title."""
+    # With y given, matplotlib does not measure every axis to find free room for the title.
     axes.set_title(title, fontsize=11, loc="center", color=color, y=1)
     axes.set_xticks([])
     axes.set_yticks([])
@@ -48,9 +49,13 @@ def _frame(axes: Axes, title: str = "", color: str = INK) -> None:
 def image_grid(
     images: Tensor, titles: Sequence[str] | None = None, *, columns: int = 5, size: float = 1.15
 ) -> Plot:
-    """Images (N, C, H, W) in [0, 1], row by row, each `size` inches wide, under its title.
+    """Images in a grid, row by row, each under its title.
 
-    Raises ValueError where there is not one title an image.
+    Args:
+        images: (N, C, H, W) in [0, 1].
+        titles: one per image.
+        columns: at most.
+        size: the width of an image, in inches.
     """
     if titles is not None and len(titles) != len(images):
         raise ValueError(f"titles must have length {len(images)}, got {len(titles)}")
@@ -60,8 +65,8 @@ def image_grid(
     height = size + 0.19 * lines + 0.02
     width = columns * size
     plot = new_plot(width, rows * height)
-    # All places are known, in inches. One axes holds all images: an axes for each, with its ticks
-    # and spines, would take most of the time, and so would a layout that looks for free room.
+    # All positions are known, in inches. One axes holds all images: an axes for each, with ticks
+    # and spines, would take most of the time, and so would a layout engine.
     plot.set_layout_engine("none")
     axes = plot.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
@@ -71,9 +76,9 @@ def image_grid(
         high, wide = np.array(pixels.shape[:2]) * (size - 2 * MARGIN) / max(pixels.shape[:2])
         left = column * size + (size - wide) / 2
         low = (rows - 1 - row) * height + MARGIN
-        place = (left, left + wide, low, low + high)
+        extent = (left, left + wide, low, low + high)
         # Digits are drawn as ink on paper: 0 is white and 1 is black.
-        axes.imshow(pixels, vmin=0, vmax=1, extent=place, aspect="auto")
+        axes.imshow(pixels, vmin=0, vmax=1, extent=extent, aspect="auto")
         edge = Rectangle((left, low), wide, high, fill=False, edgecolor=EDGE, linewidth=0.8)
         axes.add_patch(edge)
         if titles and titles[index]:
@@ -84,21 +89,24 @@ def image_grid(
 
 
 def _bars(axes: Axes, probabilities: Mapping[str, Tensor]) -> None:
+    """Draw the probabilities (K,) of each name as bars, beside each other."""
     width = 0.8 / len(probabilities)
     for index, (name, row) in enumerate(probabilities.items()):
-        colour = PALETTE["gray"] if index == 0 else PALETTE[CYCLE[index][0]]
+        color = PALETTE["gray"] if index == 0 else PALETTE[CYCLE[index][0]]
         offset = (index - (len(probabilities) - 1) / 2) * width
-        places = torch.arange(len(row)).numpy() + offset
-        axes.bar(places, row.detach().cpu().numpy(), width, color=colour, label=name)
+        x = torch.arange(len(row)).numpy() + offset
+        axes.bar(x, row.detach().cpu().numpy(), width, color=color, label=name)
     axes.set(ylim=(0, 1), xticks=range(len(row)), yticks=(0, 0.5, 1))
     axes.grid(False, axis="x")
 
 
 @styled
 def confidence_bars(probabilities: Mapping[str, Tensor], *, title: str = "") -> Plot:
-    """The confidence in each class, a colour a name; each value is a (K,) tensor in [0, 1].
+    """The confidence in each class, one color per name.
 
-    Raises ValueError where nothing is given or the rows differ in length.
+    Args:
+        probabilities: {name: (K,) in [0, 1]}.
+        title: of the plot.
     """
     if len({len(row) for row in probabilities.values()}) != 1:
         raise ValueError("probabilities must hold at least one row, all of the same length")
@@ -119,23 +127,27 @@ def attack_panel(
     *,
     reach: float | None = None,
 ) -> Plot:
-    """Each row an attack: the original, the perturbation, the adversarial, both confidences.
+    """One row per attack: the original, the perturbation, the adversarial, both confidences.
 
-    clean, adversarial: (N, C, H, W) in [0, 1]; the probabilities: (N, K), softmax of the logits.
-    The perturbation's channels are averaged and drawn on one scale for all rows, stated beneath:
-    from −reach to reach, by default the largest change.
-    Raises ValueError where the shapes differ.
+    The perturbation is averaged over channels and drawn on one scale for all rows.
+
+    Args:
+        clean: (N, C, H, W) in [0, 1].
+        adversarial: (N, C, H, W) in [0, 1].
+        clean_probabilities: (N, K), softmax of the logits.
+        adversarial_probabilities: (N, K), softmax of the logits.
+        reach: the ends of the perturbation's scale, −reach and reach; by default its largest value.
     """
     if clean.shape != adversarial.shape or len(clean_probabilities) != len(clean):
         raise ValueError("clean, adversarial and the probabilities must have the same length")
-    changes = (adversarial - clean).detach().cpu()
-    reach = reach or float(changes.abs().max()) or 1.0
+    delta = (adversarial - clean).detach().cpu()
+    reach = reach or float(delta.abs().max()) or 1.0
     plot = new_plot(5.6, 1.5 * len(clean) + 1.1)
     grid = plot.subplots(len(clean), 4, squeeze=False, sharex="col", width_ratios=(1, 1, 1, 1.3))
     for row, axes in enumerate(grid):
         before, after = clean_probabilities[row], adversarial_probabilities[row]
         _show(axes[0], clean[row], _verdict(before))
-        axes[1].imshow(changes[row].mean(0).numpy(), cmap=DIVERGING, vmin=-reach, vmax=reach)
+        axes[1].imshow(delta[row].mean(0).numpy(), cmap=DIVERGING, vmin=-reach, vmax=reach)
         _frame(axes[1])
         _show(axes[2], adversarial[row], _verdict(after))
         _bars(axes[3], {"original": before, "adversarial": after})
@@ -155,5 +167,6 @@ def attack_panel(
 
 
 def _verdict(probabilities: Tensor) -> str:
-    confidence, winner = probabilities.max(0)
-    return f"“{int(winner)}”, {float(confidence):.1%}"
+    """The predicted class and its confidence."""
+    confidence, prediction = probabilities.max(0)
+    return f"“{int(prediction)}”, {float(confidence):.1%}"

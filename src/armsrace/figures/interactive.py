@@ -1,4 +1,4 @@
-"""Figures the reader moves: a slider that needs no kernel, and widgets that use one."""
+"""Interactive figures: a slider that needs no kernel, and widgets that use one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from armsrace.figures.style import Plot, small_png
 
 BUILD_FLAG = "ARMSRACE_BUILD"
 NOTE = "Run this notebook to move the controls live."
-# The handler finds its own figure, so that any number of sliders share a page and no name.
+# The handler finds its own figure, so any number of sliders can share a page without names.
 HANDLER = (
     "const f=this.closest('figure'),l=JSON.parse(f.dataset.labels)[this.value];"
     "f.querySelectorAll('img').forEach((m,i)=>{m.hidden=i!=this.value});"
@@ -25,7 +25,7 @@ HANDLER = (
 
 @dataclass(frozen=True)
 class Markup:
-    """Plain HTML that a notebook shows as it stands."""
+    """HTML that a notebook shows as it is."""
 
     html: str
 
@@ -42,22 +42,30 @@ def slider(
     *,
     start: int = 0,
 ) -> Markup:
-    """A slider over pictures drawn beforehand: it works on a static page, by keyboard and touch.
+    """A slider over prepared pictures, which works on a static page, by keyboard and touch.
 
-    frames: figures or PNG bytes; labels: what the slider stands at, one a frame; name: what it
-    moves; alt: what the pictures show, completed by name and label. The same frames give the
-    same markup. Raises ValueError where the lengths differ, nothing is given, or start is outside.
+    The same frames give the same markup.
+
+    Args:
+        frames: figures or PNG bytes.
+        labels: the slider's value at each frame.
+        name: what the slider changes.
+        caption: of the figure.
+        alt: what the pictures show; the name and the label are appended.
+        start: the frame that is shown first.
     """
     if not frames or len(frames) != len(labels):
-        raise ValueError(f"labels must be one a frame, got {len(labels)} for {len(frames)} frames")
+        raise ValueError(
+            f"labels must be one per frame, got {len(labels)} for {len(frames)} frames"
+        )
     if not 0 <= start < len(frames):
         raise ValueError(f"start must be >= 0 and < {len(frames)}, got {start}")
     pictures = [frame.png() if isinstance(frame, Plot) else small_png(frame) for frame in frames]
-    said = [html.escape(f"{alt}; {name} {label}") for label in labels]
+    alternatives = [html.escape(f"{alt}; {name} {label}") for label in labels]
     images = "".join(
         f'<img src="data:image/png;base64,{base64.b64encode(picture).decode()}" '
         f'alt="{text}"{"" if index == start else " hidden"}>'
-        for index, (picture, text) in enumerate(zip(pictures, said, strict=True))
+        for index, (picture, text) in enumerate(zip(pictures, alternatives, strict=True))
     )
     digest = hashlib.sha256(b"".join(pictures) + json.dumps([name, *labels]).encode()).hexdigest()
     first = html.escape(labels[start])
@@ -73,10 +81,13 @@ def slider(
 
 
 def live(function: Callable[..., Any], **controls: Any) -> Any:
-    """The function with an ipywidgets control for each argument, run anew at every move.
+    """A function with an ipywidgets control for each argument; it runs again at every change.
 
-    controls: as ipywidgets.interactive takes them, e.g. epsilon=(0.0, 0.3, 0.01). On a built page
-    no kernel would answer, so there, and where ipywidgets is missing, a one-line note stands.
+    A built page has no kernel, so it shows a one-line note, as does a notebook without ipywidgets.
+
+    Args:
+        function: what to run.
+        controls: as for ipywidgets.interactive, such as epsilon=(0.0, 0.3, 0.01).
     """
     note = Markup(f'<p class="ar-live-note">{NOTE}</p>')
     if os.environ.get(BUILD_FLAG) == "1":

@@ -1,4 +1,4 @@
-"""Sounds to look at and to listen to."""
+"""Plots and players of sounds."""
 
 from __future__ import annotations
 
@@ -24,11 +24,15 @@ def spectrograms(
     columns: int = 2,
     lowest: float = 0.0,
 ) -> Plot:
-    """Levels over time and frequency, {title: (levels, threshold)}, both (F, S) in dB.
+    """Levels over time and frequency.
 
-    hop: samples from one moment to the next. Gray from `lowest` dB up to the loudest cell of all
-    panels; where a threshold is given, cells above it are drawn in vermilion. Raises ValueError
-    where there is no panel, or a threshold has another shape than its levels.
+    Args:
+        panels: {title: (levels, threshold)}, both (F, S) in dB; the threshold may be None. Cells
+            above the threshold are vermilion.
+        rate: samples per second.
+        hop: samples from one column to the next.
+        columns: of panels.
+        lowest: the level in dB that is white; the loudest cell of all panels is black.
     """
     if not panels:
         raise ValueError("panels must hold at least one")
@@ -46,9 +50,9 @@ def spectrograms(
         values = levels.detach().cpu().float()
         images.append(axes.imshow(values.numpy(), vmin=lowest, vmax=loudest, **look))
         if threshold is not None:
-            heard = (values > threshold.detach().cpu()).float()[..., None]
-            colour = torch.tensor([int(PALETTE["vermilion"][i : i + 2], 16) for i in (1, 3, 5)])
-            tint = torch.cat([(colour / 255).expand(*values.shape, 3), 0.75 * heard], dim=2)
+            audible = (values > threshold.detach().cpu()).float()[..., None]
+            color = torch.tensor([int(PALETTE["vermilion"][i : i + 2], 16) for i in (1, 3, 5)])
+            tint = torch.cat([(color / 255).expand(*values.shape, 3), 0.75 * audible], dim=2)
             axes.imshow(tint.numpy(), **look)
         axes.set_title(title)
         axes.grid(False)
@@ -61,10 +65,14 @@ def spectrograms(
 
 
 def players(sounds: Mapping[str, Tensor], *, rate: int, caption: str) -> Markup:
-    """Sounds to be played on the page, {title: samples (T,) in [-1, 1]}, as 16-bit WAV files.
+    """Audio players on the page, with the sounds as 16-bit WAV files.
 
-    All at the loudness that their samples say: a player that set each to the same peak would hide
-    what differs. Raises ValueError where there is none or a sample lies outside.
+    Loudness is not normalized, so differences in loudness stay audible.
+
+    Args:
+        sounds: {title: samples (T,) in [-1, 1]}.
+        rate: samples per second.
+        caption: of the figure.
     """
     if not sounds:
         raise ValueError("sounds must hold at least one")
@@ -81,6 +89,7 @@ def players(sounds: Mapping[str, Tensor], *, rate: int, caption: str) -> Markup:
 
 
 def _wav(title: str, samples: Tensor, rate: int) -> str:
+    """Samples (T,) in [-1, 1] as a WAV file in base64."""
     values = samples.detach().cpu().double().flatten()
     if float(values.abs().max()) > 1:
         raise ValueError(f"samples of {title!r} must lie in [-1, 1]")
@@ -102,11 +111,17 @@ def masking_curve(
     *,
     lowest: float = -20.0,
 ) -> Plot:
-    """One moment of a sound in dB, what it masks, and at most three changes {name: levels}.
+    """The spectrum of a sound at one moment, its masking threshold, and perturbations.
 
-    All (F,), at the frequencies hertz. The sound is a gray ground, its threshold a black line; a
-    change is heard where it runs above that line. Raises ValueError for lengths that differ, and
-    for more changes.
+    The sound is a gray area, the threshold a black line. A perturbation is audible where it exceeds
+    the threshold.
+
+    Args:
+        hertz: (F,), the frequencies.
+        sound: (F,), levels in dB.
+        threshold: (F,), levels in dB.
+        changes: {name: (F,)}, levels of at most three perturbations in dB.
+        lowest: the bottom of the plot, in dB.
     """
     rows = {"sound": sound, "threshold": threshold, **changes}
     for name, row in rows.items():
@@ -120,8 +135,8 @@ def masking_curve(
     axes.fill_between(kilo, heights["sound"], lowest, color="#cbd2d9", lw=0, label="the sound")
     axes.plot(kilo, heights["threshold"], color=INK, lw=2.2, label="its masking threshold")
     looks = (("vermilion", "--"), ("blue", "-"), ("amber", "-."))
-    for name, (colour, dash) in zip(changes, looks, strict=False):
-        axes.plot(kilo, heights[name], color=PALETTE[colour], ls=dash, lw=1.2, label=name)
+    for name, (color, dash) in zip(changes, looks, strict=False):
+        axes.plot(kilo, heights[name], color=PALETTE[color], ls=dash, lw=1.2, label=name)
     axes.set(xlabel="frequency (kHz)", ylabel="level (dB)", ylim=(lowest, 100))
     axes.margins(x=0)
     plot.legend(loc="outside upper left", ncols=2)

@@ -33,7 +33,7 @@ CYCLE = (
     ("violet", "v", "-"),
     ("gray", "P", "--"),
 )
-"""Colour, marker and dash of each curve: two signs besides colour tell curves apart."""
+"""Color, marker and dash of each curve. Curves differ in more than their color."""
 
 DIVERGING = LinearSegmentedColormap.from_list(
     "armsrace_diverging", [PALETTE["blue"], "#ffffff", PALETTE["vermilion"]]
@@ -41,9 +41,9 @@ DIVERGING = LinearSegmentedColormap.from_list(
 INK = "#1f2933"
 CSS_PIXELS_PER_INCH = 100
 PIXELS_PER_INCH = 180
-COLOURS = 256
+COLORS = 256
 
-# White, not transparent: in the site's dark mode ink on transparency would vanish.
+# White, not transparent: in the site's dark mode, ink would be invisible.
 STYLE: dict[Any, Any] = {
     "axes.edgecolor": INK,
     "axes.grid": True,
@@ -82,12 +82,12 @@ Returned = TypeVar("Returned")
 
 
 def use_style() -> None:
-    """Make matplotlib draw every later figure in the course's style."""
+    """Use the course's style for all later matplotlib figures."""
     matplotlib.rcParams.update(STYLE)
 
 
 def styled(function: Callable[Arguments, Returned]) -> Callable[Arguments, Returned]:
-    """The function, run in the course's style whatever style the caller has set."""
+    """Run a function in the course's style, whatever style the caller uses."""
 
     @wraps(function)
     def inner(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Returned:
@@ -100,14 +100,15 @@ def styled(function: Callable[Arguments, Returned]) -> Callable[Arguments, Retur
 class Plot(Figure):
     """A matplotlib Figure that a notebook shows as a small PNG, sharp on dense screens.
 
-    It is made without pyplot, so no global list keeps it and no notebook shows it twice.
+    It is made without pyplot, so no global list keeps it, and no notebook shows it twice.
     """
 
     @styled
     def png(self) -> bytes:
-        """The figure as PNG bytes with an adaptive palette; the same figure, the same bytes.
+        """The figure as PNG bytes with an adaptive palette; equal figures give equal bytes.
 
-        Raises ValueError where there is nothing in any of its axes: a page must not show that.
+        Raises:
+            ValueError: the axes are empty; a page must not show that.
         """
         if not any(_has_finite_data(axes) for axes in self.axes):
             raise ValueError("a plot must show something, but its axes hold no finite number")
@@ -124,7 +125,7 @@ class Plot(Figure):
 
 
 def _has_finite_data(axes: Axes) -> bool:
-    """Whether anything was drawn but curves without a finite point."""
+    """Whether the axes show anything other than curves without a finite point."""
     if axes.images or axes.patches or axes.collections:
         return True
     points = [np.asarray(line.get_xydata(), float) for line in axes.lines]
@@ -132,20 +133,21 @@ def _has_finite_data(axes: Axes) -> bool:
 
 
 def new_plot(width: float = 5.6, height: float = 3.4) -> Plot:
-    """An empty figure of `width` by `height` inches, one inch being 100 pixels on a page."""
+    """An empty figure of `width` by `height` inches; an inch is 100 pixels on a page."""
     layout = ConstrainedLayoutEngine(hspace=0.01, wspace=0.03)
     plot = Plot(figsize=(width, height), layout=layout)
     FigureCanvasAgg(plot)
     return plot
 
 
-def small_png(data: bytes, colours: int = COLOURS) -> bytes:
-    """PNG bytes redrawn with at most `colours` colours, chosen from the picture."""
-    return _encoded(Image.open(io.BytesIO(data)).convert("RGB"), colours)
+def small_png(data: bytes, colors: int = COLORS) -> bytes:
+    """PNG bytes with at most `colors` colors, chosen from the picture."""
+    return _encoded(Image.open(io.BytesIO(data)).convert("RGB"), colors)
 
 
-def _encoded(picture: Image.Image, colours: int = COLOURS) -> bytes:
-    reduced = picture.quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+def _encoded(picture: Image.Image, colors: int = COLORS) -> bytes:
+    """A picture as PNG bytes."""
+    reduced = picture.quantize(colors, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     encoded = io.BytesIO()
     reduced.save(encoded, format="PNG", optimize=True)
     return encoded.getvalue()

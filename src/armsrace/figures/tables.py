@@ -1,32 +1,37 @@
-"""Tables of computed numbers, each with the threat model that its numbers hold for."""
+"""Tables of computed numbers, with the threat model for which the numbers hold."""
 
 from __future__ import annotations
 
 import html
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
 from armsrace.contracts import check_at_least, check_choice
 from armsrace.figures.interactive import Markup
+from armsrace.resources import data_root
 
 ENDLESS = re.compile(r"\binf\b%?")
-"""What Python writes for infinity, be it alone or one of a cell's numbers."""
+"""How Python prints infinity, alone or among the numbers of a cell."""
 BALLS = {"linf": "‖δ‖∞", "l2": "‖δ‖₂", "l1": "‖δ‖₁", "l0": "‖δ‖₀"}
 
 
 @dataclass(frozen=True)
 class ThreatModel:
-    """What an attacker knows, wants and may do: without it a robustness number says nothing.
+    """What an attacker knows, wants and may do. Without it a robustness number has no meaning.
 
-    knowledge: what is known, and whose gradient is used. goal: what counts as success. norm and
-    epsilon: the budget in pixel units; None where the number runs over budgets, "least" where the
-    attack looks for the smallest perturbation and nothing bounds it. queries: forward and backward
-    passes an image. images: how many and which. Raises ValueError for another norm, another word
-    or a negative epsilon.
+    Args:
+        knowledge: what the attacker knows, and whose gradient it uses.
+        goal: what counts as success.
+        norm: "linf", "l2", "l1" or "l0".
+        epsilon: the budget in pixel units; None if it varies, "least" if the attack minimizes the
+            perturbation without a budget.
+        queries: forward and backward passes per image.
+        images: how many and which.
     """
 
     knowledge: str
@@ -45,22 +50,22 @@ class ThreatModel:
 
     @property
     def budget(self) -> str:
-        """The set of allowed perturbations as a formula, or the size that is minimized."""
+        """The set of allowed perturbations as a formula, or the norm that is minimized."""
         if self.epsilon == "least":
-            return f"the least {BALLS[self.norm]}"
+            return f"the smallest {BALLS[self.norm]}"
         size = "ε" if self.epsilon is None else f"{self.epsilon:g}"
         return f"{BALLS[self.norm]} ≤ {size}"
 
     @property
     def sentence(self) -> str:
-        """The card in one line, to stand under a table."""
+        """The threat model in one line, for below a table."""
         parts = (self.knowledge, self.goal, self.budget, self.queries, self.images)
         return "Threat model: " + "; ".join(parts) + "."
 
     def _repr_html_(self) -> str:
         rows = {
             "Knows": self.knowledge, "Wants": self.goal, "May change": self.budget,
-            "May ask": self.queries, "Measured on": self.images,
+            "Queries": self.queries, "Measured on": self.images,
         }  # fmt: skip
         cells = "".join(
             f'<tr><th scope="row">{name}</th><td>{html.escape(text)}</td></tr>'
@@ -76,10 +81,14 @@ def table(
     threat: ThreatModel | None = None,
     numbers: str = ",.4g",
 ) -> Markup:
-    """Rows with the same keys as an HTML table, the caption and the threat model with it.
+    """An HTML table with a caption and a threat model.
 
-    numbers is the format of every float and of every tensor with one entry: ".1%" prints fractions
-    as percentages. Raises ValueError where there is no row or the rows' keys differ.
+    Args:
+        rows: at least one; all with the same keys, the columns.
+        caption: what the numbers are.
+        threat: the threat model for which they hold.
+        numbers: the format of every float, and of every tensor with one entry. ".1%" prints
+            fractions as percentages.
     """
     if not rows or any(list(row) != list(rows[0]) for row in rows):
         raise ValueError("rows must be at least one, all with the same keys in the same order")
@@ -99,6 +108,44 @@ def table(
 
 
 def _text(cell: object, numbers: str) -> str:
+    """A cell as text."""
     cell = cell.item() if isinstance(cell, Tensor) else cell
     text = format(cell, numbers) if isinstance(cell, float) else str(cell)
     return ENDLESS.sub("∞", text)
+
+
+def benchmarks() -> list[Markup]:
+    """One table per comparison of `make bench`: success, distances, queries and time by library.
+
+    Raises:
+        FileNotFoundError: `make bench` has stored nothing.
+        ValueError: its file is damaged.
+    """
+    path = data_root() / "measured" / "benchmark.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: run `make bench`")
+    try:
+        races = json.loads(path.read_text("utf-8"))
+        return [_race(name, row) for name, row in races.items()]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read, run `make bench` again: {error!r}") from error
+
+
+def _race(name: str, row: dict[str, Any]) -> Markup:
+    """The table of one comparison."""
+    ours = row["outcomes"]["armsrace"]
+    distance = f"median {BALLS[row['norm']]}"
+    rows = [
+        {
+            "library": library,
+            "success": f"{found['success']:.0%}",
+            distance: float(found["median"]),
+            "queries per image": f"{found['queries']:,.0f}",
+            "seconds": f"{found['seconds']:.1f}",
+            "time, ours = 1": f"{found['seconds'] / ours['seconds']:.1f}",
+        }
+        for library, found in row["outcomes"].items()
+    ]
+    threads = "one thread" if row["threads"] == 1 else f"{row['threads']} threads"
+    caption = f"{name}: {row['n']} digits, {row['device']}, {threads}, {row['date']}"
+    return table(rows, caption=caption, numbers=".4g")

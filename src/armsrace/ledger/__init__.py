@@ -1,8 +1,14 @@
-"""Every number quoted from a paper, beside the one that this code measures, with a verdict."""
+"""The ledger: each number quoted from a paper, the number measured here, and a verdict."""
 
 from armsrace.ledger.claims import Claim, Verdict, load_claims, verdict
-from armsrace.ledger.measurements import Measurement, load_measured, measure
-from armsrace.ledger.recordings import Recording, record, recorded
+from armsrace.ledger.measurements import (
+    Measurement,
+    Recording,
+    load_measured,
+    measure,
+    record,
+    recorded,
+)
 from armsrace.ledger.tables import check, page, table, verdicts
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Claims of the literature (`data/claims.yml`) and the rule that turns a number into a verdict."""
+"""The claims of the literature (`data/claims.yml`), and the rule that gives a verdict on each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 from armsrace.resources import data_root
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""The safe loader in C, which is ten times quicker, where PyYAML was built with it."""
+"""The safe loader, in C if PyYAML was built with it: it is ten times faster."""
 
 SOURCES = {
     "paper": "read in the paper",
@@ -25,7 +25,7 @@ SOURCES = {
 
 
 class Verdict(IntEnum):
-    """How a measurement stands to its claim; greater is better."""
+    """How a measurement agrees with its claim; greater is better."""
 
     NOT_MEASURED = 0
     NOT_REPRODUCED = 1
@@ -34,18 +34,19 @@ class Verdict(IntEnum):
 
     @property
     def words(self) -> str:
-        """As it is printed."""
+        """The verdict as printed."""
         return self.name.lower().replace("_", " ")
 
 
 class Claim(BaseModel):
     """One number of one paper.
 
-    reported and band are in `unit`; within the band (both ends included) our number counts as
-    reproduced. `direction` is the wider interval, and `above` and `below` are other claims, whose
-    measurements must lie under or over this one's: where all of them hold, the direction does.
-    A claim without a band is about that order alone. `expect` is the verdict that CI insists on
-    where the data set is at hand, and `why` the reason for any but "reproduced".
+    `reported` and `band` are in `unit`. A measurement within the band, both ends included, counts
+    as reproduced. `direction` is a wider interval. `above` and `below` name other claims: this
+    one's measurement must be greater than that of `above` and smaller than that of `below`. If all
+    of these hold, the direction is reproduced. A claim without a band is only about the order.
+    `expect` is the verdict that CI requires if the data set is available, and `why` is the reason
+    for any other than "reproduced".
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -70,11 +71,13 @@ class Claim(BaseModel):
     @field_validator("expect", mode="before")
     @classmethod
     def _from_words(cls, value: object) -> object:
+        """A verdict from its printed form."""
         named = {verdict.words: verdict for verdict in Verdict}
         return named.get(value, value) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _complete(self) -> Claim:
+        """Check that a verdict can be given, and that one unlike the paper's has a reason."""
         if self.expect is not Verdict.REPRODUCED and not self.why:
             raise ValueError(f"{self.id}: why must be given where expect is not reproduced")
         rules = (self.band, self.direction, self.above, self.below)
@@ -84,7 +87,7 @@ class Claim(BaseModel):
 
     @property
     def quotable(self) -> str:
-        """The reported number as it may be printed; one known from memory alone may not."""
+        """The reported number as printed; a number known only from memory is not printed."""
         if self.reported is None or self.source == "memory":
             return "—"
         return f"{self.reported:g} {self.unit}"
@@ -92,7 +95,7 @@ class Claim(BaseModel):
 
 @cache
 def load_claims() -> Mapping[str, Claim]:
-    """All claims by id, in the file's order; raises ValueError for a double id or unknown order."""
+    """All claims by id, in the file's order; ValueError for a duplicate id or unknown claim."""
     content = _content()
     claims: dict[str, Claim] = {}
     for row in content["claims"]:
@@ -109,11 +112,12 @@ def load_claims() -> Mapping[str, Claim]:
 
 @cache
 def papers() -> Mapping[str, str]:
-    """Citation key to the short name that tables print."""
+    """The short name of each paper, by citation key."""
     return dict(_content()["papers"])
 
 
 def _content() -> dict[str, Any]:
+    """The file, parsed."""
     path = data_root() / "claims.yml"
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), LOADER)
@@ -141,4 +145,5 @@ def verdict(claim: Claim, values: Mapping[str, float]) -> Verdict:
 
 
 def _within(value: float, interval: tuple[float, float] | None) -> bool:
+    """Whether a value is in an interval; None is all numbers."""
     return interval is None or interval[0] <= value <= interval[1]

@@ -1,8 +1,13 @@
-"""Measuring a claim: the number, what it was measured on, and where it is shown and stored."""
+"""Measured numbers and their provenance: what they were measured on, where, when, with which code.
+
+A `Measurement` is one number that belongs to a claim. A chapter makes it. A `Recording` is a curve
+or a table that takes longer than a page may; a benchmark makes it, and a page reads it.
+"""
 
 from __future__ import annotations
 
 import html
+import json
 import math
 import os
 import sys
@@ -15,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from armsrace import datasets
 from armsrace.ledger.claims import SOURCES, load_claims, papers, verdict
-from armsrace.resources import CLONE, code_version, data_root
+from armsrace.resources import CLONE, code_version, data_root, replacing
 
 MIME = "application/vnd.armsrace.measurement+json"
 
@@ -38,23 +43,26 @@ class Measurement(BaseModel):
         return {MIME: self.model_dump(), "text/html": _line(self), "text/plain": repr(self)}
 
 
-ROWS = TypeAdapter(list[Measurement])
-
+MEASUREMENTS = TypeAdapter(list[Measurement])
 SESSION: dict[str, Measurement] = {}
-"""What this process has measured, by claim."""
+"""The measurements of this process, by claim."""
 
 
 def measure(id: str, value: float, *, n: int, data: str | None = None, note: str = "") -> float:
-    """Record a measurement, show it beside its claim where a notebook runs, and return the value.
+    """Record a measurement, show it with its claim if a notebook runs, and return the value.
 
     Args:
-        id: the claim's.
-        value: in the claim's unit.
-        n: how many images it was measured on.
-        data: what they are; by default the MNIST in use.
+        id: of the claim.
+        value: the number, in the claim's unit; it must be finite.
+        n: on how many images it was measured.
+        data: which images; by default the MNIST in use.
         note: what differs from the claim's protocol.
 
-    Raises KeyError for an unknown claim and ValueError for a value that is no finite number.
+    Returns:
+        The value.
+
+    Raises:
+        KeyError: the claim is unknown.
     """
     claims = load_claims()
     if id not in claims:
@@ -75,44 +83,23 @@ def measure(id: str, value: float, *, n: int, data: str | None = None, note: str
 
 @cache
 def _mnist(folder: str | None) -> str:
-    """The MNIST in use, read and checked once for all claims; folder: $ARMSRACE_DATA."""
+    """The MNIST in use, read and checked once per $ARMSRACE_DATA (folder)."""
     return datasets.describe("mnist")
 
 
 def device_name() -> str:
-    """The device that torch computes on, as it is printed beside a measurement.
+    """The device on which torch computes, as printed with a measurement.
 
-    A processor's instructions are those that torch may use, such as AVX2: they decide the speed,
-    and the last digits.
+    For a processor it includes the instructions that torch may use, such as AVX2: they determine
+    the speed and the last digits.
     """
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     return f"CPU, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}"
 
 
-def measured_path(profile: str) -> Path:
-    """Where a profile's measurements lie: the paper profile's are kept with the source."""
-    if profile == "paper":
-        return data_root() / "measured" / "paper.json"
-    return CLONE / "_build" / "measured" / f"{profile}.json"
-
-
-def load_measured(profile: str) -> dict[str, Measurement]:
-    """A profile's stored measurements by claim; none where it was never run.
-
-    Raises ValueError naming the file where it cannot be read.
-    """
-    path = measured_path(profile)
-    if not path.exists():
-        return {}
-    try:
-        found = ROWS.validate_json(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path} cannot be read, delete it and build again: {error}") from error
-    return {row.id: row for row in found}
-
-
 def _line(found: Measurement) -> str:
+    """A measurement with its claim and verdict, as HTML."""
     claim = load_claims()[found.id]
     judged = verdict(claim, {key: row.value for key, row in SESSION.items()})
     reported = f"reported {claim.quotable}" if claim.quotable != "—" else SOURCES[claim.source]
@@ -125,3 +112,96 @@ def _line(found: Measurement) -> str:
         f"{html.escape(reported)} ({html.escape(papers()[claim.citation])}, "
         f"{html.escape(claim.where)}).{note}</p>"
     )
+
+
+def measured_path(profile: str) -> Path:
+    """The file of a profile's measurements; the paper profile's comes with the source."""
+    if profile == "paper":
+        return data_root() / "measured" / "paper.json"
+    return CLONE / "_build" / "measured" / f"{profile}.json"
+
+
+def load_measured(profile: str) -> dict[str, Measurement]:
+    """A profile's stored measurements by claim; empty if it was never run.
+
+    Raises:
+        ValueError: the file cannot be read.
+    """
+    path = measured_path(profile)
+    if not path.exists():
+        return {}
+    try:
+        found = MEASUREMENTS.validate_json(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read, delete it and build again: {error}") from error
+    return {row.id: row for row in found}
+
+
+class Recording(BaseModel):
+    """Columns of numbers, all measured on the same n images.
+
+    Args:
+        columns: {name: numbers}; rates are in [0, 1].
+        settings: what was run, in one line.
+        n: how many images.
+        data: which images.
+        device: on which it was measured.
+        date: when.
+        commit: of the code.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    columns: dict[str, list[float]]
+    settings: str
+    n: int
+    data: str
+    device: str
+    date: str
+    commit: str
+
+    @property
+    def provenance(self) -> str:
+        """One line for below a figure or a table."""
+        data = self.data.partition(", from ")[0]
+        return f"n = {self.n:,}; {data}; {self.device}; {self.date}; {self.commit}"
+
+
+RECORDINGS = TypeAdapter(dict[str, Recording])
+
+
+def record(
+    study: str, name: str, columns: dict[str, list[float]], *, settings: str, n: int, data: str
+) -> Recording:
+    """Store one recording in the study's file; it replaces the one of the same name."""
+    found = Recording(
+        columns=columns, settings=settings, n=n, data=data,
+        device=device_name(), date=date.today().isoformat(), commit=code_version(),
+    )  # fmt: skip
+    rows = (recorded(study) if _path(study).is_file() else {}) | {name: found}
+    content = {key: rows[key].model_dump() for key in sorted(rows)}
+    with replacing(_path(study)) as temporary:
+        text = json.dumps(content, indent=1, ensure_ascii=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
+    return found
+
+
+def recorded(study: str) -> dict[str, Recording]:
+    """The recordings of a study, in data/measured/STUDY.json, by name.
+
+    Raises:
+        FileNotFoundError: nothing was recorded.
+        ValueError: the file cannot be read.
+    """
+    path = _path(study)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: run the study's script in benchmarks/")
+    try:
+        return RECORDINGS.validate_json(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read, record it again: {error}") from error
+
+
+def _path(study: str) -> Path:
+    """The file of a study."""
+    return data_root() / "measured" / f"{study}.json"

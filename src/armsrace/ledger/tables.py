@@ -1,4 +1,4 @@
-"""The ledger as tables: a chapter's rows, the whole page, and the check that CI runs."""
+"""The ledger as tables: a chapter's rows, the whole page, and the check that runs in CI."""
 
 from __future__ import annotations
 
@@ -26,15 +26,19 @@ class Table:
 
 
 def table(*ids: str) -> Table:
-    """The rows of these claims, with what this process has measured.
+    """The table of some claims, with the measurements of this process.
 
-    Raises KeyError for an unknown claim.
+    Args:
+        ids: of the claims.
+
+    Raises:
+        KeyError: a claim is unknown.
     """
     return Table(_markup(_chosen(ids), SESSION, load_measured("paper"), chapters=False))
 
 
 def page() -> Table:
-    """Every claim with the stored measurements of both profiles, under a summary line."""
+    """The table of all claims, with the stored measurements of both profiles and a summary."""
     here, paper = load_measured("reader"), load_measured("paper")
     claims = list(load_claims().values())
     counts = Counter(verdicts().values())
@@ -46,16 +50,16 @@ def page() -> Table:
 
 
 def verdicts() -> dict[str, Verdict]:
-    """The verdict on each claim by its stored measurements, this site's before the paper's."""
+    """The verdict on each claim by its stored measurement, the reader profile's if there is one."""
     values = _values(load_measured("paper")) | _values(load_measured("reader"))
     return {claim.id: verdict(claim, values) for claim in load_claims().values()}
 
 
 def check(profile: str) -> list[str]:
-    """What is wrong with a profile's measurements, one sentence a claim; empty where all is well.
+    """The problems with a profile's measurements, one sentence per claim; empty if there are none.
 
-    A measurement is wrong where its verdict is worse than the claim expects, or where the claim
-    expects one and none was made; not where its data set is missing on this machine.
+    It is a problem if a verdict is worse than expected, or if a measurement is missing although the
+    data set is available on this machine.
     """
     values = _values(load_measured(profile))
     problems = []
@@ -74,6 +78,7 @@ def check(profile: str) -> list[str]:
 
 
 def _chosen(ids: Iterable[str]) -> list[Claim]:
+    """The claims with these ids."""
     claims = load_claims()
     unknown = [id for id in ids if id not in claims]
     if unknown:
@@ -82,6 +87,7 @@ def _chosen(ids: Iterable[str]) -> list[Claim]:
 
 
 def _values(measured: Mapping[str, Measurement]) -> dict[str, float]:
+    """The measured numbers by claim."""
     return {key: row.value for key, row in measured.items()}
 
 
@@ -91,6 +97,7 @@ def _markup(
     paper: Mapping[str, Measurement],
     chapters: bool,
 ) -> str:
+    """The table as HTML."""
     head = (*HEAD, "Chapter") if chapters else HEAD
     values = _values(paper) | _values(here)
     rows = "".join(_row(claim, values, here, paper, chapters) for claim in claims)
@@ -108,6 +115,7 @@ def _row(
     paper: Mapping[str, Measurement],
     chapters: bool,
 ) -> str:
+    """One claim as HTML."""
     judged = verdict(claim, values)
     cells = [
         f"{html.escape(claim.statement)}<br><small>{html.escape(claim.protocol)}.<br>"
@@ -128,7 +136,7 @@ def _row(
 
 
 def _source(claim: Claim, here: Mapping[str, Measurement]) -> str:
-    """The chapter's number, leading to the cell that measured the claim, or else to its row."""
+    """The chapter's number, linked to the cell that measured the claim, else to its row."""
     anchor = f"measured-{claim.id}" if claim.id in here else f"claim-{claim.id}"
     for found in (CLONE / "chapters").glob(f"{claim.chapter:02}_*.md"):
         return f'<a href="../chapters/{found.stem}.html#{anchor}">{claim.chapter}</a>'
@@ -136,6 +144,7 @@ def _source(claim: Claim, here: Mapping[str, Measurement]) -> str:
 
 
 def _number(claim: Claim, measured: Mapping[str, Measurement]) -> str:
+    """A measurement with its provenance; a dash without one."""
     found = measured.get(claim.id)
     if found is None:
         return "—"

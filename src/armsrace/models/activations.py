@@ -1,4 +1,4 @@
-"""What each layer of a network answers: read by hooks that are gone afterwards."""
+"""The outputs of each layer of a network, read by hooks that are removed afterwards."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from armsrace.contracts import check_images
+from armsrace.models.layers import eval_mode
 
 
 @torch.no_grad()
@@ -18,17 +19,24 @@ def activations(
 ) -> dict[str, Tensor]:
     """The output of each layer for each image, by the layer's name, in the order of computation.
 
+    Modes and hooks are as before.
+
     Args:
         model: any network of modules; run once, in evaluation mode.
         images: (N, C, H, W), pixels in [0, 1].
         layers: names of submodules (`model.named_modules()`); by default those without parts of
             their own, such as "0" to "7" of a sequence of eight.
 
-    Returns {name: (N, ...)}: copies, so that a later layer which works in place does not change
-    them, and without gradients; an attack that needs one takes a part of the network instead, such
-    as `model[:-1]`. Modes and hooks are as before. Raises TypeError for a model that is no
-    nn.Module, and ValueError where the images break the contract or a layer is unknown, takes no
-    part, runs twice, or does not answer (N, ...).
+    Returns:
+        {name: (N, ...)}: copies, so that a later layer which works in place does not change them,
+        and without gradients; an attack that needs one takes a part of the network instead, such as
+        `model[:-1]`.
+
+    Raises:
+        ValueError: a layer is unknown, takes no part, runs twice, or does not return (N, ...).
+
+    Cost:
+        One forward pass.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be an nn.Module, got {type(model).__name__}")
@@ -39,7 +47,7 @@ def activations(
     unknown = [name for name in chosen if name not in parts]
     if unknown:
         raise ValueError(f"layers must be among {', '.join(parts)}, got {', '.join(unknown)}")
-    with _hooked({name: parts[name] for name in chosen}, len(images)) as found, _evaluating(model):
+    with _hooked({name: parts[name] for name in chosen}, len(images)) as found, eval_mode(model):
         model(images)
     unused = [name for name in layers or () if name not in found]
     if unused:
@@ -49,6 +57,7 @@ def activations(
 
 @contextmanager
 def _hooked(parts: Mapping[str, nn.Module], count: int) -> Iterator[dict[str, Tensor]]:
+    """While it lasts, the outputs (N, ...) of these parts, by name, as they are computed."""
     found: dict[str, Tensor] = {}
 
     def keep(name: str, _: nn.Module, __: object, output: object) -> None:
@@ -65,14 +74,3 @@ def _hooked(parts: Mapping[str, nn.Module], count: int) -> Iterator[dict[str, Te
     finally:
         for hook in hooks:
             hook.remove()
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    modes = {part: part.training for part in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes.items():
-            part.training = training

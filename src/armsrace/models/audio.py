@@ -6,14 +6,14 @@ import torch
 from torch import Tensor, nn
 
 FLOOR = 1e-3
-"""Added to each band's power before the logarithm: what is fainter is not told from silence."""
+"""Added to each band's power before the logarithm: what is fainter is as silence."""
 
 
 class LogMel(nn.Module):
     """Waveforms (N, 1, 1, T) in [-1, 1] to log-powers (N, 1, bands, frames) on the mel scale.
 
     The usual front end of speech recognition: squared short-time Fourier transform (Hann window,
-    centred, silence beyond the ends), triangular bands equally wide in mel, 2595 log10(1 + f/700)
+    centered, silence beyond the ends), triangular bands equally wide in mel, 2595 log10(1 + f/700)
     (O'Shaughnessy 1987), and a logarithm.
     """
 
@@ -42,8 +42,8 @@ def mel_filters(rate: int, frequencies: int, bands: int) -> Tensor:
     mels = torch.linspace(0, 1, bands + 2, dtype=torch.float64) * top
     corners = 700 * (10 ** (mels / 2595) - 1)
     hertz = torch.linspace(0, rate / 2, frequencies, dtype=torch.float64)
-    low, centre, high = corners[:-2, None], corners[1:-1, None], corners[2:, None]
-    rising, falling = (hertz - low) / (centre - low), (high - hertz) / (high - centre)
+    low, center, high = corners[:-2, None], corners[1:-1, None], corners[2:, None]
+    rising, falling = (hertz - low) / (center - low), (high - hertz) / (high - center)
     return torch.minimum(rising, falling).clamp_min(0).float()
 
 

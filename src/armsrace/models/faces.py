@@ -1,21 +1,23 @@
-"""Networks for faces of 64 × 64 in colour: CelebA's gender task of the robust manifold defense."""
+"""Networks for color faces of 64 × 64: CelebA's gender task of the robust manifold defense."""
 
 from __future__ import annotations
 
 from torch import nn
 
+from armsrace.models.autoencoders import VariationalAutoencoder
 from armsrace.models.layers import Shift
-from armsrace.models.vae import VariationalAutoencoder
 
 SIDE = 64
 
 
 def _halving(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
+    """Half as wide and high."""
     layer = nn.Conv2d(inputs, outputs, 4, 2, 1, bias=False)
     return layer, nn.BatchNorm2d(outputs), nn.ReLU()
 
 
 def _doubling(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
+    """Twice as wide and high."""
     layer = nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=False)
     return layer, nn.BatchNorm2d(outputs), nn.ReLU()
 
@@ -30,10 +32,10 @@ def gender_cnn(width: int = 32) -> nn.Sequential:
 
 
 def face_vae(latents: int = 64, width: int = 32) -> VariationalAutoencoder:
-    """A convolutional VAE for faces (N, 3, 64, 64), in the place of the paper's BEGAN.
+    """A convolutional VAE for faces (N, 3, 64, 64), in place of the paper's BEGAN.
 
-    A VAE needs no critic and brings its own encoder, from which searches begin; its faces are
-    softer than a GAN's.
+    A VAE needs no critic and has its own encoder, from which searches begin; its faces are softer
+    than a GAN's.
     """
     encoder = nn.Sequential(
         Shift(-0.5), *_halving(3, width), *_halving(width, 2 * width),

@@ -1,4 +1,7 @@
-"""Defense-GAN's generators and the critic they are trained against, for 28 × 28 images."""
+"""Defense-GAN's generators and the critic they are trained with, for 28 × 28 images.
+
+Samangouei, Kabkab and Chellappa 2018, and the authors' code (`gan.py`).
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,12 @@ class Generator(nn.Sequential):
         self.latents = latents
 
     def sample(self, count: int, generator: torch.Generator | None = None) -> Tensor:
-        """Images (count, 1, 28, 28) of latents from N(0, I), on the weights' device.
+        """Images (count, 1, 28, 28) of random latents, on the weights' device.
 
-        generator: where latents come from, on its own device; a new one seeded 0 by default.
-        Raises ValueError where count is below 1.
+        Args:
+            count: at least 1.
+            generator: where latents are drawn from, N(0, I), on its own device; a new one seeded 0
+                by default.
         """
         check_count("count", count)
         source = generator or torch.Generator().manual_seed(0)
@@ -31,12 +36,15 @@ class Generator(nn.Sequential):
 
 
 class _Cropped(nn.Module):
+    """The upper left 7 × 7 of each plane."""
+
     def forward(self, features: Tensor) -> Tensor:
+        """Features (N, C, H, W) to (N, C, 7, 7)."""
         return features[:, :, :7, :7]
 
 
 def original(filters: int = 64) -> Generator:
-    """The generator of Samangouei et al. 2018 (the authors' `gan.py`): no batch normalisation.
+    """The generator of Samangouei et al. 2018: no batch normalization.
 
     128 latents, dense to 4 × 4, three transposed convolutions of 5 × 5, the first cropped to 7 × 7.
     """
@@ -51,7 +59,7 @@ def original(filters: int = 64) -> Generator:
 def compact(filters: int = 32) -> Generator:
     """The same latents, dense to 7 × 7 at once, then two transposed convolutions of 4 × 4.
 
-    Ours, for a CPU: it leaves out the layer that takes half of the original's work.
+    Ours, for a CPU: it leaves out the layer that does half of the original's work.
     """
     return Generator(
         LATENTS,
@@ -74,6 +82,7 @@ def critic(filters: int = 64, kernel: int = 5) -> nn.Sequential:
 
 
 def _doubling(inputs: int, outputs: int, kernel: int) -> nn.ConvTranspose2d:
+    """A transposed convolution, twice as wide and high."""
     padding, more = (kernel - 1) // 2, kernel % 2
     if outputs == 1:
         return ToOneChannel(inputs, kernel, 2, padding, more)

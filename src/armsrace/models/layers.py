@@ -1,6 +1,9 @@
-"""Layers that PyTorch lacks, and what every model needs: a batched forward pass and a size."""
+"""Layers that PyTorch lacks, and what every model needs: evaluation mode, batches, a size."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +11,7 @@ from torch.nn import functional
 
 
 class Shift(nn.Module):
-    """Adds a constant to every pixel: the input range that a paper's network was given."""
+    """Adds a constant to every pixel, for the input range of a paper's network."""
 
     def __init__(self, offset: float) -> None:
         super().__init__()
@@ -20,7 +23,7 @@ class Shift(nn.Module):
 
 
 class Maxout(nn.Module):
-    """The greatest of `pieces` linear maps, unit by unit (Goodfellow et al. 2013)."""
+    """The largest of `pieces` linear maps, for each unit (Goodfellow et al. 2013)."""
 
     def __init__(self, inputs: int, units: int, pieces: int) -> None:
         super().__init__()
@@ -33,8 +36,10 @@ class Maxout(nn.Module):
 
 
 class ToOneChannel(nn.ConvTranspose2d):
-    """A transposed convolution to one channel, as a product and a fold: in half the time on a CPU,
-    whose convolution computes sixteen channels and keeps one. Weights and shapes are the parent's.
+    """A transposed convolution to one channel, as a matrix product and a fold.
+
+    It takes half the time on a CPU, whose convolution computes sixteen channels and keeps one.
+    Weights and shapes are the parent's.
     """
 
     def __init__(
@@ -48,22 +53,32 @@ class ToOneChannel(nn.ConvTranspose2d):
         stride, padding = self.stride[0], int(self.padding[0])
         shape = tuple((side - 1) * stride + self._span for side in features.shape[2:])
         patches = self.weight.flatten(1).T @ features.flatten(2)
-        drawn = functional.fold(patches, shape, self.kernel_size, 1, padding, stride)
-        return drawn if self.bias is None else drawn + self.bias
+        folded = functional.fold(patches, shape, self.kernel_size, 1, padding, stride)
+        return folded if self.bias is None else folded + self.bias
 
 
 def parameters(model: nn.Module) -> int:
-    """How many numbers the model learns."""
+    """The number of trainable parameters."""
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Hold a model in evaluation mode; every submodule's own is put back.
+
+    A wrapper in training mode may hold a network that is not.
+    """
+    modes = {part: part.training for part in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes.items():
+            part.training = training
 
 
 @torch.inference_mode()
 def predict(model: nn.Module, images: Tensor, batch_size: int = 1000) -> Tensor:
     """Logits (N, classes) of images (N, C, H, W) in evaluation mode, batch by batch."""
-    # A wrapper in training mode may hold a network that is not.
-    modes = {part: part.training for part in model.modules()}
-    model.eval()
-    logits = torch.cat([model(batch) for batch in images.split(batch_size)])
-    for part, training in modes.items():
-        part.training = training
-    return logits
+    with eval_mode(model):
+        return torch.cat([model(batch) for batch in images.split(batch_size)])

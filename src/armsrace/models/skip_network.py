@@ -17,14 +17,17 @@ from armsrace.contracts import check_count
 class SkipNetwork(nn.Module):
     """N networks of one architecture and N sets of weights: codes (N, I, H, W) to (N, C, H, W).
 
-    images: N. channels: C of the images drawn. inputs: I, the depth of a code; theirs is 32.
-    widths: the channels of each scale, from the finest on, each half as wide and high as the one
-        before; theirs are up to five of 16 to 128. skip: the channels that pass a scale by; 4.
-
-    All convolutions are grouped, a group an image, and normalisation is over one image alone, so
+    All convolutions are grouped, a group per image, and normalization is over one image alone, so
     that an image's output does not depend on the others. Output in [0, 1]. What belongs to image k
-    is the k-th of N equal parts of each parameter's first dimension. Raises ValueError or TypeError
-    for counts below 1.
+    is the k-th of N equal parts of each parameter's first dimension.
+
+    Args:
+        images: N.
+        channels: C.
+        inputs: I, the channels of a code; the authors' are 32.
+        widths: the channels of each scale, from the finest on, each half as wide and high as the
+            one before; the authors' are up to five of 16 to 128.
+        skip: the channels of each shortcut past a scale; the authors' are 4.
     """
 
     def __init__(
@@ -46,8 +49,8 @@ class SkipNetwork(nn.Module):
 
     def forward(self, codes: Tensor) -> Tensor:
         """Codes (N, I, H, W) to images (N, C, H, W)."""
-        drawn = self.last(self.body(codes.flatten(0, 1)[None])).sigmoid()
-        return drawn[0].unflatten(0, (self.images, -1))
+        images = self.last(self.body(codes.flatten(0, 1)[None])).sigmoid()
+        return images[0].unflatten(0, (self.images, -1))
 
 
 class _Scale(nn.Module):
@@ -64,7 +67,7 @@ class _Scale(nn.Module):
         self.deeper = _Scale(images, width, coarser, skip) if coarser else nn.Identity()
         joined = skip + (coarser[0] if coarser else width)
         self.up = nn.Sequential(
-            _normalisation(images, joined),
+            _normalization(images, joined),
             _block(images, joined, width, 3), _block(images, width, width, 1),
         )  # fmt: skip
 
@@ -91,11 +94,12 @@ class _PixelByPixel(nn.Conv2d):
         each = features.view(self.groups, -1, features.shape[2] * features.shape[3])
         weights = self.weight.view(self.groups, -1, each.shape[1])
         assert self.bias is not None
-        drawn = torch.baddbmm(self.bias.view(self.groups, -1, 1), weights, each)
-        return drawn.view(1, -1, *features.shape[2:])
+        result = torch.baddbmm(self.bias.view(self.groups, -1, 1), weights, each)
+        return result.view(1, -1, *features.shape[2:])
 
 
 def _block(images: int, inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Sequential:
+    """A grouped convolution with normalization and leaky ReLU; channels per image."""
     convolution: nn.Conv2d
     if size == 1:
         convolution = _PixelByPixel(images, inputs, outputs)
@@ -104,9 +108,10 @@ def _block(images: int, inputs: int, outputs: int, size: int, stride: int = 1) -
             images * inputs, images * outputs, size, stride, size // 2,
             groups=images, padding_mode="reflect",
         )  # fmt: skip
-    return nn.Sequential(convolution, _normalisation(images, outputs), nn.LeakyReLU(0.2))
+    return nn.Sequential(convolution, _normalization(images, outputs), nn.LeakyReLU(0.2))
 
 
-def _normalisation(images: int, channels: int) -> nn.BatchNorm2d:
+def _normalization(images: int, channels: int) -> nn.BatchNorm2d:
+    """Batch normalization per image."""
     # Over a "batch" of one: the statistics are those of one image, in training and after.
     return nn.BatchNorm2d(images * channels, track_running_stats=False)

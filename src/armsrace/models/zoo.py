@@ -1,30 +1,162 @@
 """Trained networks by name: the architecture, its weights and the card that says where from.
 
-Weights are safetensors, so loading never runs foreign code; each file's sha256 stands in its card.
+Weights are safetensors, so that loading never runs foreign code; the card has their sha256. First
+the list of networks, then loading, then how weights are rounded on disk.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
-from torch import nn
+from torch import Tensor, nn
 
-from armsrace.models.entries import ENTRIES, Entry
-from armsrace.models.storage import unpacked
+from armsrace.models import abs_vae, autoencoders, classifiers, gan
 from armsrace.resources import checkpoint_folders
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One network of the zoo; `storage` is the dtype of its weights on disk, float32 in memory."""
+
+    build: Callable[[], nn.Module]
+    about: str
+    dataset: str = "mnist"
+    storage: torch.dtype = torch.float32
+
+
+_INT8 = torch.int8
+TEMPERATURES = (1, 2, 5, 10, 20, 30, 40, 50, 100)
+"""Those of defensive distillation (Papernot et al. 2016, §V)."""
+
+ENTRIES: dict[str, Entry] = {
+    "softmax": Entry(classifiers.softmax_regression, "softmax regression"),
+    "logistic-3-vs-7": Entry(
+        partial(classifiers.softmax_regression, classes=2),
+        "logistic regression, 3 (class 0) against 7 (class 1)",
+    ),
+    "maxout": Entry(classifiers.maxout, "Goodfellow's maxout network", storage=torch.float16),
+    "maxout-fgsm": Entry(
+        classifiers.maxout, "maxout, half its loss on FGSM images (ε = .25)", storage=torch.float16
+    ),
+    "s3-cnn": Entry(classifiers.s3_cnn, "the 16-32-64 convolutional network of chapter 1"),
+    "s3-cnn-fgsm": Entry(classifiers.s3_cnn, "the same, trained on FGSM images alone (ε = .3)"),
+    "carlini-wagner": Entry(classifiers.carlini_wagner, "the Carlini–Wagner network"),
+    "carlini-wagner-odd": Entry(
+        classifiers.carlini_wagner, "the same, trained on every other pair of images"
+    ),
+    "carlini-wagner-even": Entry(
+        classifiers.carlini_wagner, "the same, trained on the other pairs"
+    ),
+    "lenet": Entry(classifiers.lenet, "LeNet, 20 and 50 filters", storage=torch.float16),
+    "dense-500-150": Entry(
+        classifiers.dense_500_150, "784-500-150-10 units, dense", storage=torch.float16
+    ),
+    "cifar-cnn": Entry(
+        classifiers.cifar_cnn, "six convolutions for CIFAR-10, 32 to 128 filters", "cifar10"
+    ),
+    "cifar-resnet": Entry(
+        classifiers.cifar_resnet,
+        "a residual network of three blocks for CIFAR-10",
+        "cifar10",
+        _INT8,
+    ),
+    "s3-cnn-rand-fgsm": Entry(
+        classifiers.s3_cnn, "the 16-32-64 network, trained on RAND+FGSM images alone (ε = .3)"
+    ),
+    "manifold-robust": Entry(
+        classifiers.s3_cnn,
+        "the 16-32-64 network, trained on PGD images (L2, ε = 1.5) and overpowered pairs",
+    ),
+    "manifold-pgd": Entry(classifiers.s3_cnn, "its control: the same training without the pairs"),
+    "carlini-wagner-trades": Entry(
+        classifiers.carlini_wagner, "the Carlini–Wagner network, trained by TRADES (ε = .3)"
+    ),
+    "madry": Entry(classifiers.madry, "Madry's network, trained without attacks", storage=_INT8),
+    "madry-pgd": Entry(
+        classifiers.madry, "Madry's network, trained on PGD images (ε = .3)", storage=_INT8
+    ),
+    **{
+        f"tramer-{letter.lower()}": Entry(
+            partial(classifiers.tramer, letter), f"Tramèr's network {letter}", storage=_INT8
+        )
+        for letter in "ABCD"
+    },
+    "tramer-a-fgsm": Entry(
+        partial(classifiers.tramer, "A"),
+        "Tramèr's A, half its loss on FGSM images (ε = .3)",
+        storage=_INT8,
+    ),
+    "tramer-a-ensemble": Entry(
+        partial(classifiers.tramer, "A"),
+        "Tramèr's A, half its loss on FGSM images of A, C, D and itself (ε = .3)",
+        storage=_INT8,
+    ),
+    **{
+        f"defense-gan-{letter.lower()}": Entry(
+            partial(classifiers.defense_gan, letter),
+            f"Defense-GAN's classifier {letter}",
+            storage=_INT8,
+        )
+        for letter in "ABCDEF"
+    },
+    "defense-gan-a-rec": Entry(
+        partial(classifiers.defense_gan, "A"),
+        "Defense-GAN's classifier A, trained on the generator's reconstructions",
+        storage=_INT8,
+    ),
+    **{
+        f"{role}-{temperature}": Entry(
+            classifiers.carlini_wagner,
+            f"the Carlini–Wagner network, {words} at temperature {temperature}",
+            storage=torch.float16,
+        )
+        for temperature in TEMPERATURES
+        for role, words in (
+            ("distillation-teacher", "trained on labels"),
+            ("distilled", "trained on its teacher's soft labels"),
+        )
+    },
+    "s3-vae": Entry(
+        autoencoders.s3_vae, "the tutorial's VAE with two latents", storage=torch.float16
+    ),
+    "manifold-vae": Entry(
+        autoencoders.manifold_vae, "the robust manifold's VAE, 20-500-500-784", storage=_INT8
+    ),
+    "schott-cnn": Entry(
+        classifiers.schott_cnn, "the CNN beside analysis by synthesis", storage=_INT8
+    ),
+    "abs": Entry(
+        abs_vae.ClassVaes,
+        "analysis by synthesis: a VAE with 8 latents a class",
+        storage=torch.float16,
+    ),
+    "defense-gan": Entry(
+        gan.compact, "Defense-GAN's generator in a size for a CPU", storage=torch.float16
+    ),
+    "defense-gan-original": Entry(gan.original, "Defense-GAN's generator in the paper's size"),
+    "rbf": Entry(classifiers.rbf, "Goodfellow's shallow RBF network, a diagonal β a class"),
+    "magnet-1": Entry(autoencoders.magnet_1, "MagNet's autoencoder I: reformer and detector"),
+    "magnet-2": Entry(autoencoders.magnet_2, "MagNet's autoencoder II: detector"),
+    "magnet-1-other": Entry(autoencoders.magnet_1, "an attacker's own autoencoder I"),
+    "magnet-2-other": Entry(autoencoders.magnet_2, "an attacker's own autoencoder II"),
+    "magnet-team": Entry(autoencoders.Team, "eight autoencoders I, trained together to differ"),
+}
 
 
 class Card(BaseModel):
     """What is known of one checkpoint; accuracies are fractions, `seconds` wall-clock training.
 
-    In place of an accuracy, a network that returns its input has an error, mean squared a pixel,
-    and a generator the Fréchet distance of its samples to the images (`training.quality`), and
-    `critic`, how far its critic parted the two over the course of training (`training.duel`).
+    In place of an accuracy, a network that returns its input has an error, the mean square per
+    pixel, and a generator the Fréchet distance of its samples to the images (`training.quality`)
+    and `critic`, the difference of its critic's scores over training (`training.gan`).
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -58,24 +190,28 @@ class CheckpointError(RuntimeError):
 
 
 def names(trained: bool = True) -> list[str]:
-    """The networks that `load` can give, or with trained=False every one that can be trained."""
+    """The networks that `load` knows, or with trained=False all that can be trained."""
     return [name for name in ENTRIES if not trained or _find(name) is not None]
 
 
 def entry(name: str) -> Entry:
-    """The zoo's entry; raises KeyError that lists the names where there is none."""
+    """The zoo's entry; for an unknown name a KeyError that lists the names."""
     if name not in ENTRIES:
         raise KeyError(f"no network named {name!r}; the zoo has {', '.join(ENTRIES)}")
     return ENTRIES[name]
 
 
 def build(name: str) -> nn.Module:
-    """The untrained network, in training mode, initialised from torch's global generator."""
+    """The untrained network, in training mode, initialized from torch's global generator."""
     return entry(name).build()
 
 
 def card(name: str) -> Card:
-    """The card of a trained network; raises CheckpointError where there is none or it is unread."""
+    """The card of a trained network.
+
+    Raises:
+        CheckpointError: there is none, or it cannot be read.
+    """
     weights = _find(name)
     if weights is None:
         entry(name)
@@ -90,8 +226,14 @@ def card(name: str) -> Card:
 def load(name: str, device: str | torch.device = "cpu") -> nn.Module:
     """A trained network in evaluation mode, float32. Torch's random state stays as it is.
 
-    Raises KeyError for an unknown name and CheckpointError where the weights are missing, their
-    sha256 is not the card's, or they do not fit the architecture.
+    Args:
+        name: one of `names()`.
+        device: where it is placed.
+
+    Raises:
+        KeyError: the name is unknown.
+        CheckpointError: the weights are missing, their sha256 is not the card's, or they do not fit
+            the architecture.
     """
     expected, path = card(name).sha256, _find(name)
     assert path is not None, "card() has found it"
@@ -102,7 +244,7 @@ def load(name: str, device: str | torch.device = "cpu") -> nn.Module:
             f"{path} is damaged: sha256 {found}, its card says {expected}; "
             f"restore it or run `armsrace train {name}`"
         )
-    # The weights drawn here are replaced: whoever loads in training must not shift its numbers.
+    # The weights drawn here are replaced: loading must not shift the random numbers of training.
     with torch.random.fork_rng(devices=[]):
         model = build(name)
     try:
@@ -111,12 +253,58 @@ def load(name: str, device: str | torch.device = "cpu") -> nn.Module:
         raise CheckpointError(f"{path} is no safetensors file: {error}") from error
     except RuntimeError as error:
         raise CheckpointError(f"{path} does not fit the architecture of {name}: {error}") from error
-    # Measured on a CPU: this layout takes 0.7 of the time forwards, and makes an answer
-    # independent of the strides of the images, by which convolutions choose their kernel.
+    # Measured on a CPU: a forward pass takes 0.7 of the time in this layout, and logits do not
+    # depend on the strides of the images, by which convolutions choose their kernel.
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model.eval().to(device)
 
 
 def _find(name: str) -> Path | None:
+    """The file of the weights, if there is one."""
     candidates = (folder / f"{name}.safetensors" for folder in checkpoint_folders())
     return next((path for path in candidates if path.is_file()), None)
+
+
+_SCALE = ".scale"
+
+
+def packed(state: dict[str, Tensor], storage: torch.dtype) -> dict[str, Tensor]:
+    """The weights (name: any shape) rounded to `storage`; integers stay as they are.
+
+    With torch.int8 the weights of each output (the first dimension) become multiples of a step, a
+    127th of their largest; the step is stored under "NAME.scale". What has fewer than two
+    dimensions stays float32. The result has a quarter of float32's size, and is off by at most half
+    a step.
+    """
+    if storage is not torch.int8:
+        return {
+            name: (value.to(storage) if value.is_floating_point() else value).contiguous()
+            for name, value in state.items()
+        }
+    result: dict[str, Tensor] = {}
+    for name, value in state.items():
+        result[name] = value.contiguous()
+        if value.is_floating_point() and value.ndim >= 2:
+            step = value.flatten(1).abs().amax(dim=1).clamp_min(1e-30) / 127
+            result[name + _SCALE] = step
+            result[name] = (value / _along_rows(step, value)).round().to(torch.int8).contiguous()
+    return result
+
+
+def unpacked(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights that `packed` rounded, in float32; integers without a scale stay as they are."""
+    result: dict[str, Tensor] = {}
+    for name, value in state.items():
+        if name.endswith(_SCALE) and name.removesuffix(_SCALE) in state:
+            continue
+        step = state.get(name + _SCALE)
+        if step is not None:
+            result[name] = value.float() * _along_rows(step, value)
+        else:
+            result[name] = value.float() if value.is_floating_point() else value
+    return result
+
+
+def _along_rows(step: Tensor, value: Tensor) -> Tensor:
+    """The step of each output, in a shape that multiplies the value."""
+    return step.view(-1, *[1] * (value.ndim - 1))

@@ -1,4 +1,4 @@
-"""Papermill engine that reports each cell and says where an error is; workers run it."""
+"""Papermill engine that reports progress per cell, and where an error is."""
 
 from __future__ import annotations
 
@@ -49,12 +49,18 @@ papermill_engines.register("armsrace", ReportingEngine)
 def execute(
     notebook: Notebook, fresh: NotebookNode, layout: Layout, on_cell: OnCell, **client: Any
 ) -> Path:
-    """Run a notebook in a kernel of this very Python and return where its outputs lie.
+    """Run a notebook in a kernel of this Python and return the executed notebook's path.
 
-    fresh: the notebook as read from text, left as it is; client: further options of nbclient's.
-    The result takes its place only when all cells ended well; the notebook of a failure is kept
-    beside it as `NAME.failed.ipynb`.
-    Raises ChapterError where a cell fails, the kernel dies or time is up.
+    Args:
+        notebook: the page.
+        fresh: the notebook as read from text; it is not modified.
+        layout: where the build writes.
+        on_cell: called with the number of each cell as it starts, and the count of cells.
+        client: further options of nbclient.
+
+    Raises:
+        ChapterError: a cell failed, the kernel died, or time was up. The executed notebook is
+            replaced only after all cells succeeded; the failed one is kept as `NAME.failed.ipynb`.
     """
     layout.notebooks.mkdir(parents=True, exist_ok=True)
     done = layout.notebooks / f"{notebook.name}.ipynb"
@@ -90,7 +96,7 @@ def execute(
 
 
 def parameters(notebook: Notebook, fresh: NotebookNode, profile: str) -> dict[str, str]:
-    """What is injected below the cell tagged `parameters`; nothing where its defaults hold."""
+    """The values to inject below the cell tagged `parameters`; none for its defaults."""
     tagged = any("parameters" in cell.metadata.get("tags", ()) for cell in fresh.cells)
     if notebook.is_chapter and not tagged:
         raise ChapterError(f"{notebook.label}: a chapter needs a cell tagged `parameters`")
@@ -98,7 +104,7 @@ def parameters(notebook: Notebook, fresh: NotebookNode, profile: str) -> dict[st
 
 
 def transport(folder: str) -> Config:
-    """How to talk to the kernel: kernels that start at once take each other's ports, not files."""
+    """How to talk to the kernel: through files, since kernels take each other's ports."""
     sockets = {"transport": "ipc", "ip": str(Path(folder) / "kernel")}
     return Config({} if os.name == "nt" else {"KernelManager": sockets})
 
@@ -111,9 +117,9 @@ def place(notebook: Notebook, source: str, number: int) -> str:
 
 
 def run(root: str, profile: str, path: str, told: TextIO, **client: Any) -> None:
-    """Execute a notebook and tell how it goes: a line of JSON a cell, and one at the end.
+    """Execute a notebook and report to `told`: one line of JSON per cell, and one at the end.
 
-    client: further options of nbclient's.
+    client: further options of nbclient.
     """
 
     def tell(**message: object) -> None:
@@ -130,14 +136,14 @@ def run(root: str, profile: str, path: str, told: TextIO, **client: Any) -> None
 
 
 def main() -> None:
-    """Execute the notebook that the arguments name; what started this process hears of it."""
+    """Execute the notebook that the arguments name, and report to standard output."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     root, profile, path = sys.argv[1:]
     run(root, profile, path, sys.stdout)
 
 
 def _end_with_parent() -> None:
-    """End this process when its input ends, which it does when the build was killed."""
+    """End this process when its input ends, which happens when the build is killed."""
     sys.stdin.read()
     os._exit(1)
 

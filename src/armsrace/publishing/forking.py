@@ -3,7 +3,7 @@
 Importing torch, Jupyter, matplotlib and this package takes four seconds of processor time for each
 notebook's engine and kernel, and a copy of a process that has them takes none. Only where
 `AVAILABLE`: macOS's own libraries do not survive a fork, and Windows has none; there each notebook
-gets processes of its own (`workers.spawned`).
+gets processes of its own (`execution.spawned`).
 
 Four processes take part: the build asks the server; the server, which has imported everything, has
 one thread and never computes, forks an engine for a notebook; the engine, before it does anything
@@ -58,7 +58,7 @@ class Server:
 
     @contextmanager
     def started(self, arguments: tuple[str, str, str]) -> Iterator[TextIO]:
-        """What an engine of its own tells while it executes, line by line, to its end."""
+        """The lines that an engine of its own writes while it executes."""
         reading, writing = os.pipe()
         with open(reading, encoding="utf-8") as told:
             try:
@@ -74,12 +74,12 @@ class Server:
 
 
 class Kernel:
-    """A forked process that becomes a kernel when it is told to; then it is used as a Popen."""
+    """A forked process that becomes a kernel on demand; then it is used as a Popen."""
 
     stdin = stdout = stderr = None
 
     def __init__(self, foreign: int) -> None:
-        """foreign: a file that is the caller's alone, and would not end while a copy is open."""
+        """foreign: the caller's own file, closed in the fork; an open copy would keep it alive."""
         self.returncode: int | None = None
         reading, writing = os.pipe()
         self.pid = os.fork()
@@ -95,7 +95,7 @@ class Kernel:
         self._orders = open(writing, "w", encoding="utf-8")  # noqa: SIM115, closed by `launch`
 
     def launch(self, command: Sequence[str], cwd: str, env: Mapping[str, str]) -> None:
-        """Become the kernel that this command would start; only IPython's own can be."""
+        """Become the kernel that this command would start; it must be IPython's own."""
         arguments = [*command[command.index("ipykernel_launcher") + 1 :]]
         # Read from the environment when ipykernel was imported, which was in the server.
         arguments.append(f"--IPKernelApp.parent_handle={os.getpid()}")
@@ -111,6 +111,7 @@ class Kernel:
         return self._reap(0)
 
     def _reap(self, options: int) -> int | None:
+        """The exit status, if the process has ended."""
         if self.returncode is None:
             pid, status = os.waitpid(self.pid, options)
             if pid:
@@ -131,7 +132,7 @@ class Kernel:
 
 
 def kernel_manager(kernel: Kernel) -> type[Any]:
-    """A kernel manager that launches this kernel, for nbclient to make one of."""
+    """A kernel manager class for nbclient that launches this kernel."""
     from jupyter_client.manager import AsyncKernelManager
 
     class ForkedKernelManager(AsyncKernelManager):
@@ -148,6 +149,7 @@ def kernel_manager(kernel: Kernel) -> type[Any]:
 
 
 def _become_kernel(arguments: list[str], cwd: str, env: dict[str, str]) -> None:
+    """Run IPython's kernel in this process."""
     from ipykernel import kernelapp
 
     os.setsid()
@@ -158,7 +160,7 @@ def _become_kernel(arguments: list[str], cwd: str, env: dict[str, str]) -> None:
 
 
 def _engine(arguments: tuple[str, str, str], telling: int) -> None:
-    """Be the engine of one notebook, as a process of its own would be."""
+    """Run the engine of one notebook in this process."""
     from armsrace.publishing import engine
 
     kernel = Kernel(telling)
@@ -168,7 +170,7 @@ def _engine(arguments: tuple[str, str, str], telling: int) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """End this process when its parent has ended, which it does when the build was killed."""
+    """End this process when its parent ends, which happens when the build is killed."""
     while os.getppid() == parent:
         time.sleep(PARENT_SECONDS)
     os._exit(1)
@@ -176,23 +178,23 @@ def _end_with(parent: int) -> None:
 
 def main() -> None:
     """Import everything, then fork an engine for each message, until the build closes its end."""
-    # The folder that the build was started in is no place to import from.
+    # Nothing must be imported from the folder in which the build was started.
     sys.path.remove(str(Path.cwd()))
-    asked = socket.socket(fileno=int(sys.argv[1]))
-    asked.set_inheritable(False)
+    build = socket.socket(fileno=int(sys.argv[1]))
+    build.set_inheritable(False)
     for name in PRELOADED:
         importlib.import_module(name)
     gc.collect()
     gc.freeze()  # a collection in a copy would write to, and so copy, every page
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the engines get the Ctrl-C
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
-    asked.send(READY)
+    build.send(READY)
     while True:
-        message, files, _, _ = socket.recv_fds(asked, MESSAGE_BYTES, 1)
+        message, files, _, _ = socket.recv_fds(build, MESSAGE_BYTES, 1)
         if not message:
             return
         if os.fork() == 0:
-            asked.close()
+            build.close()
             signal.signal(signal.SIGINT, signal.default_int_handler)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             _engine(json.loads(message), files[0])

@@ -1,4 +1,4 @@
-"""What the playground computes with in a browser: networks of the zoo in float32, and digits."""
+"""Export for the playground in the browser: networks of the zoo in float32, and digits."""
 
 from __future__ import annotations
 
@@ -25,14 +25,16 @@ Layer = dict[str, Any]
 def export(folder: Path) -> Path:
     """Write `weights.bin`, `digits.bin` and `manifest.json` into a folder; return the manifest.
 
-    weights.bin: float32, little-endian, the tensors of all networks one after another, as PyTorch
-    lays them out; rounded to float16 they would turn the sign of many a gradient.
-    digits.bin: uint8, (100, 28, 28), the first ten of each class among the embedded digits, which
-    no network of the zoo was trained on. The manifest names each network's layers, where their
+    `weights.bin` has the tensors of all networks one after another in PyTorch's layout, as
+    little-endian float32: rounding to float16 would change the sign of many gradients.
+    `digits.bin` is uint8, (100, 28, 28): the first ten of each class of the embedded digits, on
+    which no network of the zoo was trained. The manifest lists each network's layers, where their
     numbers begin, and what its card says.
 
-    Raises CheckpointError where weights are missing or damaged, DatasetNotFound or DatasetCorrupt
-    where the embedded digits are, and TypeError for a layer that the browser does not know.
+    Raises:
+        CheckpointError: weights are missing or damaged.
+        DatasetNotFound, DatasetCorrupt: the embedded digits are missing or damaged.
+        TypeError: a layer is unknown to the browser.
     """
     numbers: list[Tensor] = []
     networks = {name: _network(name, numbers) for name in NETWORKS}
@@ -55,7 +57,7 @@ def export(folder: Path) -> Path:
 
 
 def _network(name: str, numbers: list[Tensor]) -> dict[str, Any]:
-    """The network as the manifest has it; its weights are added to `numbers`."""
+    """The network's entry in the manifest; its weights are added to `numbers`."""
     card, model = zoo.card(name), zoo.load(name)
     return {
         "about": zoo.entry(name).about,
@@ -72,8 +74,13 @@ def _network(name: str, numbers: list[Tensor]) -> dict[str, Any]:
 def layers(model: nn.Module, numbers: list[Tensor], side: int = SIDE) -> list[Layer]:
     """A sequential network's layers in the browser's terms; weights are added to `numbers`.
 
-    side: height and width of the images. A dense layer on features (C, H, W) is a convolution with
-    a kernel as large as they are. Raises TypeError for what the browser does not know.
+    A dense layer on features (C, H, W) is a convolution with an H × W kernel. Raises TypeError for
+    a layer that is unknown to the browser.
+
+    Args:
+        model: the network.
+        numbers: the weights so far.
+        side: height and width of the images.
     """
     if not isinstance(model, nn.Sequential):
         raise TypeError(f"the playground's networks must be nn.Sequential, got {type(model)}")
@@ -106,6 +113,7 @@ def layers(model: nn.Module, numbers: list[Tensor], side: int = SIDE) -> list[La
 
 
 def _check(part: nn.Module, holds: bool, rule: str) -> None:
+    """Raise TypeError unless a rule of the browser's layers holds."""
     if not holds:
         raise TypeError(f"the playground's {type(part).__name__} must have {rule}, got {part}")
 

@@ -1,4 +1,4 @@
-"""Where the book's repository is to be had: what launch buttons, links and `git clone` name."""
+"""The address of the book's repository, for launch buttons, links and `git clone`."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Repository:
 
     @property
     def host(self) -> str:
-        """Who serves it, such as github.com."""
+        """The server, such as github.com."""
         return urlsplit(self.url).netloc
 
     @property
     def path(self) -> str:
-        """Its path there, such as owner/name."""
+        """The path on the server, such as owner/name."""
         return urlsplit(self.url).path.strip("/")
 
     @property
@@ -47,7 +47,7 @@ class Repository:
         return self.host in ("github.com", "gitlab.com") and self.path.count("/") == 1
 
     def colab(self, path: str) -> str | None:
-        """Colab's address of a file, branch first; None where Colab cannot read from the host."""
+        """Colab's address of a file, branch first; None if Colab cannot read from the host."""
         if self.host != "github.com":
             return None
         return f"https://colab.research.google.com/github/{self.path}/blob/{path}"
@@ -63,8 +63,8 @@ class Repository:
 def find_repository(root: Path) -> Repository | None:
     """The repository of a clone: `$ARMSRACE_REPOSITORY`, else git's remote `origin`.
 
-    None where there is neither, or the remote is no public address, such as a folder. Raises
-    ValueError where the variable is none.
+    None if there is neither, or if the remote is not a public address, such as a folder. Raises
+    ValueError if the variable is not one.
     """
     if named := os.environ.get(VARIABLE):
         url = public_address(named)
@@ -75,13 +75,13 @@ def find_repository(root: Path) -> Repository | None:
     if not (root / ".git").exists():
         return None
     try:
-        asked = subprocess.run(
+        answer = subprocess.run(
             ["git", "-C", str(root), "remote", "get-url", "origin"],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
     except FileNotFoundError:  # no git here
         return None
-    url = public_address(asked.stdout.strip()) if asked.returncode == 0 else None
+    url = public_address(answer.stdout.strip()) if answer.returncode == 0 else None
     return Repository(url) if url else None
 
 
@@ -105,7 +105,7 @@ def public_address(remote: str) -> str | None:
 
 
 def substitutions(repository: Repository | None) -> dict[str, str]:
-    """What `book/how_to_run.md` says where it depends on the repository, as MyST."""
+    """The passages of `book/how_to_run.md` that depend on the repository, as MyST."""
     commands = (
         "make book     # executes the chapters and builds this site\n"
         "make lab      # opens the chapters as notebooks\n"

@@ -1,4 +1,4 @@
-"""Build the site from the chapters, and show it."""
+"""Build the site from the chapters, and serve it."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ import gzip
 import http
 import http.server
 import io
+import json
 import time
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import nbformat
 from rich.console import Console
 
-from armsrace.publishing import launch, playground, slides
+from armsrace.ledger.measurements import MIME
+from armsrace.publishing import launch_notebooks, playground, slides
+from armsrace.publishing.execution import execute_chapters, has_outputs
 from armsrace.publishing.layout import FailedNotebooksError, Layout, Notebook, notebooks
-from armsrace.publishing.measured import collect
-from armsrace.publishing.notebooks import execute_chapters, has_outputs
-from armsrace.publishing.pages import BookError, render
+from armsrace.publishing.render import BookError, render
 from armsrace.publishing.repository import SWITCH_ON
-from armsrace.resources import CLONE
+from armsrace.resources import CLONE, replacing
 
 COMPRESSED = ("text/", "application/json", "application/javascript", "image/svg")
 
@@ -36,11 +38,18 @@ def build(
 ) -> Path:
     """Execute what changed, render the pages and return the site's folder.
 
-    chapter: execute this one only and show the others as they were last executed; profile:
-    reader, paper or smoke; force: execute all.
-    A notebook that fails does not stop the others: its page says so and shows no outputs, and
-    FailedNotebooksError is raised when the site is built. Raises BookError where a page cannot be
-    rendered or a chapter does not exist, ValueError for an unusable $ARMSRACE_REPOSITORY.
+    Args:
+        chapter: execute only this one, and show the others as they were last executed.
+        profile: "reader", "paper" or "smoke".
+        force: execute all notebooks.
+        root: the clone.
+        console: where progress is shown.
+
+    Raises:
+        FailedNotebooksError: some notebooks failed. The site was built all the same: their pages
+            show the error and no outputs.
+        BookError: a page cannot be rendered, or the chapter does not exist.
+        ValueError: $ARMSRACE_REPOSITORY is unusable.
     """
     began = time.monotonic()
     console = console or Console()
@@ -48,7 +57,7 @@ def build(
     repository = layout.repository
     pages = notebooks(root)
     chapters = [page for page in pages if page.is_chapter]
-    # What stands behind the first chapter and is none reports what the chapters measured.
+    # Pages after the first chapter that are not chapters report what the chapters measured.
     begin = pages.index(chapters[0])
     reports = [page for page in pages[begin:] if not page.is_chapter]
     chosen = _choose(chapters, chapter)
@@ -59,7 +68,7 @@ def build(
     records = [layout.records / f"{page.name}.json" for page in ran]
     depends = [measured, *filter(Path.is_file, records)]
     failed |= _failures(reports, layout, force=force, depends=depends, console=console)
-    launch.write_all(pages, layout)
+    launch_notebooks.write_all(pages, layout)
     slides.write_all(pages, layout)
     playground.export(layout.playground)
     absent = [
@@ -76,6 +85,15 @@ def build(
     return layout.html
 
 
+def _choose(chapters: Sequence[Notebook], number: int | None) -> list[Notebook]:
+    """The chapter with this number; all chapters without one."""
+    chosen = [page for page in chapters if number in (None, page.number)]
+    if not chosen:
+        known = ", ".join(str(page.number) for page in chapters)
+        raise BookError(f"chapter must be one of {known}, got {number}")
+    return chosen
+
+
 def _failures(pages: Sequence[Notebook], layout: Layout, **options: Any) -> dict[Notebook, str]:
     """Execute the notebooks and return the errors of those that failed."""
     try:
@@ -85,12 +103,54 @@ def _failures(pages: Sequence[Notebook], layout: Layout, **options: Any) -> dict
     return {}
 
 
+def collect(names: Iterable[str], layout: Layout) -> Path:
+    """Write the measurements of the executed notebooks to one file and return its path.
+
+    A claim that is measured twice keeps its last measurement. The paper profile's file is part of
+    the repository. It is added to, since its chapters may be executed one by one; ValueError names
+    it if it cannot be read.
+    """
+    paper = layout.profile == "paper"
+    folder = layout.root / "data" if paper else layout.build
+    path = folder / "measured" / f"{layout.profile}.json"
+    rows = _stored(path) if paper and path.is_file() else {}
+    for name in names:
+        rows |= {row["id"]: row for row in measurements(layout.notebooks / f"{name}.ipynb")}
+    content = json.dumps([rows[key] for key in sorted(rows)], indent=2) + "\n"
+    if not path.is_file() or path.read_text(encoding="utf-8") != content:
+        with replacing(path) as temporary:
+            temporary.write_text(content, encoding="utf-8")
+    return path
+
+
+def measurements(notebook: Path) -> list[dict[str, Any]]:
+    """The measurements in an executed notebook's outputs, in order."""
+    cells = nbformat.read(notebook, 4).cells
+    outputs = [output for cell in cells for output in cell.get("outputs", ())]
+    return [output.data[MIME] for output in outputs if MIME in output.get("data", ())]
+
+
+def _stored(path: Path) -> dict[str, dict[str, Any]]:
+    """The measurements in a file, by claim."""
+    try:
+        return {row["id"]: row for row in json.loads(path.read_text(encoding="utf-8"))}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read, restore it: {error!r}") from error
+
+
 def serve(
     port: int = 8000, open_browser: bool = True, *, profile: str = "reader", root: Path = CLONE
 ) -> None:
     """Serve the built site on this machine until interrupted.
 
-    port: 0 takes a free one. Raises FileNotFoundError where nothing was built.
+    Args:
+        port: 0 takes a free one.
+        open_browser: show the site in a browser.
+        profile: whose site.
+        root: the clone.
+
+    Raises:
+        FileNotFoundError: the site was not built.
     """
     html = Layout(profile, root).html
     if not (html / "index.html").is_file():
@@ -108,10 +168,10 @@ def serve(
 
 
 class SiteHandler(http.server.SimpleHTTPRequestHandler):
-    """Serves files without a line for each request, and texts compressed, as public hosts do."""
+    """Serves files without a log, and texts compressed, as public hosts do."""
 
     def send_head(self) -> io.BytesIO | BinaryIO | None:
-        """Send the headers and return what follows them; None where there is no such file."""
+        """Send the headers and return the content; None if there is no such file."""
         path = Path(self.translate_path(self.path))
         kind = self.guess_type(str(path))
         accepted = "gzip" in self.headers.get("Accept-Encoding", "")
@@ -127,11 +187,3 @@ class SiteHandler(http.server.SimpleHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Print nothing."""
-
-
-def _choose(chapters: Sequence[Notebook], number: int | None) -> list[Notebook]:
-    chosen = [page for page in chapters if number in (None, page.number)]
-    if not chosen:
-        known = ", ".join(str(page.number) for page in chapters)
-        raise BookError(f"chapter must be one of {known}, got {number}")
-    return chosen

@@ -14,10 +14,9 @@ from nbformat import NotebookNode
 from pybtex.database import BibliographyData, parse_file
 
 from armsrace.publishing import mathematics
-from armsrace.publishing.launch import plain
+from armsrace.publishing.launch_notebooks import plain
 from armsrace.publishing.layout import Layout, Notebook
-from armsrace.publishing.pages import BookError
-from armsrace.publishing.rendering import code, inline, markdown
+from armsrace.publishing.render import BookError, code, inline, markdown
 from armsrace.resources import replacing
 
 TAG = "slide"
@@ -28,7 +27,7 @@ TEMPLATE = Path(__file__).with_name("deck.html")
 
 @dataclass(frozen=True)
 class Slide:
-    """A heading and what stands below it, both HTML."""
+    """A heading and the content below it, both HTML."""
 
     heading: str
     body: str
@@ -59,8 +58,8 @@ def write_all(pages: Sequence[Notebook], layout: Layout) -> list[Path]:
 def slides(notebook: NotebookNode, references: BibliographyData) -> list[Slide]:
     """The chapter's title and first paragraph, then a slide for each tagged cell.
 
-    A slide's heading is the section's. Tagged prose is shown as it is; of tagged code its outputs
-    with their caption, and the code itself where it puts nothing out.
+    A slide's heading is the section's. Tagged prose is shown as it is. Tagged code is shown as its
+    outputs with their caption, or as the code itself if it has no outputs.
     """
     title, _, opening = _prose(notebook.cells[0], references).partition("\n\n")
     found = [Slide(inline(title.lstrip("# ")), markdown(opening.split("\n\n")[0]))]
@@ -76,7 +75,7 @@ def slides(notebook: NotebookNode, references: BibliographyData) -> list[Slide]:
 
 
 def _prose(cell: NotebookNode, references: BibliographyData) -> str:
-    """A cell's words, their links leading from the decks' folder to the pages of the site."""
+    """A cell's prose; its links lead from the folder of the slides to the site's pages."""
     return LINK.sub(r"](../chapters/\1.html\2)", plain(cell.source, references))
 
 
@@ -94,6 +93,6 @@ def _math_style() -> str:
 
 
 def is_slide(cell: NotebookNode) -> bool:
-    """Whether a cell is tagged `slide`, or its metadata name it one as nbconvert reads them."""
+    """Whether a cell is tagged `slide`, or is a slide in nbconvert's metadata."""
     kind = cell.metadata.get("slideshow", {}).get("slide_type")
     return TAG in cell.metadata.get("tags", ()) or kind in ("slide", "subslide")

@@ -1,4 +1,4 @@
-"""How long each notebook of the last build took, beside what it may take."""
+"""How long each notebook of the last build took, and how long it may take."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from dataclasses import dataclass
 
 import nbformat
 
-from armsrace.publishing.grafting import own_code_cells
+from armsrace.publishing.execution import Record, own_code_cells
 from armsrace.publishing.layout import Layout, Notebook, notebooks
-from armsrace.publishing.notebooks import Record
 
 CHAPTER_SECONDS = 90.0
-"""What one page of the reader profile may take."""
+"""The limit for one page of the reader profile."""
 AVERAGE_SECONDS = 40.0
 BOOK_SECONDS = 720.0
-"""What all pages may take together: six minutes on two cores."""
+"""The limit for all pages together: six minutes on two cores."""
 
 
 @dataclass(frozen=True)
@@ -28,18 +27,18 @@ class Time:
 
     @property
     def startup(self) -> float:
-        """The seconds that passed outside its cells: engine, kernel, writing the notebook."""
+        """The seconds outside its cells: engine, kernel, writing the notebook."""
         return self.record.seconds - sum(self.record.cells)
 
     def slowest(self, count: int) -> list[tuple[float, str]]:
-        """The seconds and the first line of the cells that took longest."""
+        """The seconds and the first line of the slowest cells."""
         cells = zip(self.record.cells, self.sources, strict=True)
         ordered = sorted(cells, key=lambda cell: cell[0], reverse=True)
         return [(seconds, source.strip().partition("\n")[0]) for seconds, source in ordered[:count]]
 
 
 def times(layout: Layout) -> tuple[list[Time], list[Notebook]]:
-    """The pages that the last build executed, in the book's order, and those that it did not."""
+    """The pages that the last build executed, in the book's order, and the pages it did not."""
     found, absent = [], []
     for page in notebooks(layout.root):
         record = Record.read(layout.records / f"{page.name}.json")
@@ -53,7 +52,7 @@ def times(layout: Layout) -> tuple[list[Time], list[Notebook]]:
 
 
 def excesses(found: Sequence[Time], absent: Sequence[Notebook]) -> list[str]:
-    """Where the book takes longer than it may, one sentence each; empty where all is well."""
+    """One sentence for each limit that the book exceeds; empty if it exceeds none."""
     problems = [f"{page.label} was not executed" for page in absent]
     problems += [
         f"{time.page.label} took {time.record.seconds:.0f} s, {CHAPTER_SECONDS:.0f} s allowed"

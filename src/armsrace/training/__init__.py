@@ -1,1 +1,1 @@
-"""One recipe a network of the zoo, and the one loop that runs them all."""
+"""Recipes, one per network of the zoo, and the one loop that runs them all."""

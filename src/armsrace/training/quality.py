@@ -1,4 +1,4 @@
-"""How good a network is, as its card says: images read, returned, or made."""
+"""How good a network is, as its card says: accuracy, error, or Fréchet distance."""
 
 from __future__ import annotations
 
@@ -17,35 +17,41 @@ JUDGE = "carlini-wagner"
 
 
 def accuracy(model: nn.Module, data: Dataset) -> float:
-    """The share of images that the network reads as labelled."""
+    """The fraction of images that the network classifies correctly."""
     return (predict(model, data.images).argmax(dim=1) == data.labels).float().mean().item()
 
 
 def error(model: nn.Module, data: Dataset) -> float:
-    """The mean squared error a pixel of a network that returns its input."""
+    """The mean squared error per pixel of a network that returns its input."""
     return (predict(model, data.images) - data.images).square().mean().item()
 
 
 def digits_distance(model: nn.Module, data: Dataset) -> float:
     """The Fréchet distance of 2,000 samples of a generator to 2,000 images spread over the data.
 
-    Between the last hidden features of the Carlini–Wagner network, so it compares with no other
-    network's. Fewer images are taken where the data holds fewer. Raises TypeError where the model
-    is no Generator.
+    The features are those of the last hidden layer of the Carlini–Wagner network, so that the
+    distance compares with no other network's. Fewer images are taken where the data holds fewer.
     """
     if not isinstance(model, Generator):
         raise TypeError(f"model must be a Generator, got {type(model).__name__}")
     judge = cast(nn.Sequential, zoo.load(JUDGE))[:-1]
     spread = torch.linspace(0, len(data) - 1, min(SAMPLES, len(data))).long()
-    made = model.sample(SAMPLES)
-    return frechet_distance(predict(judge, made), predict(judge, data.images[spread]))
+    fakes, real = model.sample(SAMPLES), data.images[spread]
+    return frechet_distance(predict(judge, fakes), predict(judge, real))
 
 
 def frechet_distance(first: Tensor, second: Tensor) -> float:
-    """The Fréchet distance of the normal distributions fitted to features (N, F) and (M, F).
+    """The Fréchet distance of the normal distributions fitted to two sets of features.
 
-    |m − m'|² + tr(C + C' − 2 (C C')^½): Heusel et al. 2017, eq. 6, in squared units of the
-    features. Raises ValueError where F differs or N, M or F is below 2.
+    ‖m − m'‖² + tr(C + C' − 2 (C C')^½) of their means and covariances, in squared units of the
+    features.
+
+    Args:
+        first: (N, F), both at least 2.
+        second: (M, F), M at least 2.
+
+    References:
+        Heusel et al. 2017, eq. 6.
     """
     if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1]:
         raise ValueError(
@@ -57,15 +63,15 @@ def frechet_distance(first: Tensor, second: Tensor) -> float:
             "first and second must hold two or more of two features or more, "
             f"got {tuple(first.shape)} and {tuple(second.shape)}"
         )
-    (mean, spread), (other_mean, other_spread) = (
+    (mean, covariance), (other_mean, other_covariance) = (
         (features.double().mean(dim=0), features.double().T.cov()) for features in (first, second)
     )
-    values, vectors = torch.linalg.eigh(spread)
+    values, vectors = torch.linalg.eigh(covariance)
     root = vectors * values.clamp_min(0).sqrt() @ vectors.T
     # C C' has the eigenvalues of the symmetric C^½ C' C^½, which need no complex root.
-    crossed = torch.linalg.eigvalsh(root @ other_spread @ root).clamp_min(0).sqrt().sum()
-    apart = (mean - other_mean).square().sum()
-    return (apart + (spread + other_spread).trace() - 2 * crossed).item()
+    crossed = torch.linalg.eigvalsh(root @ other_covariance @ root).clamp_min(0).sqrt().sum()
+    distance = (mean - other_mean).square().sum()
+    return (distance + (covariance + other_covariance).trace() - 2 * crossed).item()
 
 
 QUALITIES = {"accuracy": accuracy, "error": error, "frechet": digits_distance}

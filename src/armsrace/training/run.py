@@ -15,9 +15,9 @@ from armsrace import datasets
 from armsrace.datasets import Dataset
 from armsrace.models import zoo
 from armsrace.models.layers import parameters
-from armsrace.models.storage import packed, unpacked
+from armsrace.models.zoo import packed, unpacked
 from armsrace.resources import checkpoint_folders, device_name, replacing
-from armsrace.training.duel import Duel
+from armsrace.training.gan import GANTrainer
 from armsrace.training.loop import Progress, fit
 from armsrace.training.quality import QUALITIES
 from armsrace.training.recipe import Recipe
@@ -32,10 +32,21 @@ def train(
     resume: bool = False,
     progress: Progress = lambda done, total, loss: None,
 ) -> zoo.Card:
-    """Train one network of the zoo, write its weights and card, and return the card.
+    """Train one network of the zoo, and write its weights and card.
 
-    Raises KeyError for an unknown name, DatasetNotFound without the full data set. The state of
-    an unfinished run lies beside the weights and goes when they are written.
+    The state of an unfinished run is kept beside the weights until they are written.
+
+    Args:
+        name: of the zoo's entry.
+        recipe: how it is trained.
+        seed: as for `fit`, as are device, resume and progress.
+
+    Returns:
+        The card.
+
+    Raises:
+        KeyError: the name is unknown.
+        DatasetNotFound: the full data set is missing.
     """
     entry = zoo.entry(name)
     data = recipe.sample(recipe.select(datasets.training(entry.dataset)))
@@ -45,11 +56,11 @@ def train(
         lambda: recipe.around(entry.build()), data, recipe, seed=seed, device=device, state=state,
         resume=resume, progress=progress,
     )  # fmt: skip
-    duel = trained if isinstance(trained, Duel) else None
-    model = duel.network if duel else trained
+    gan = trained if isinstance(trained, GANTrainer) else None
+    model = gan.network if gan else trained
     digest = _store(model.cpu(), entry.storage, weights)
     card = _card(name, model, recipe, data, seed, device, spent.seconds, digest)
-    card.critic = duel.curve() if duel else None
+    card.critic = gan.curve() if gan else None
     with replacing(weights.with_suffix(".json")) as temporary:
         temporary.write_text(card.model_dump_json(indent=2, exclude_none=True) + "\n")
     state.unlink(missing_ok=True)
@@ -57,6 +68,7 @@ def train(
 
 
 def _store(model: nn.Module, storage: torch.dtype, path: Path) -> str:
+    """Write the weights, rounded, and return their sha256."""
     # What is measured and attacked must be what is on disk, so the rounding happens first.
     state = packed(model.state_dict(), storage)
     model.load_state_dict(unpacked(state))
@@ -69,6 +81,7 @@ def _card(
     name: str, model: nn.Module, recipe: Recipe, data: Dataset, seed: int, device: str,
     seconds: float, digest: str,
 ) -> zoo.Card:  # fmt: skip
+    """The card of a trained network, with its quality on the test and held-out images."""
     test = recipe.select(datasets.load(zoo.entry(name).dataset, "test"))
     held_out = recipe.select(datasets.held_out(zoo.entry(name).dataset))
     quality: dict[str, Any] = {

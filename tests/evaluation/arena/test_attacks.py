@@ -4,20 +4,20 @@ import pytest
 import torch
 from torch import nn
 
-from armsrace.attacks.norms import distances
 from armsrace.contracts import AttackResult
 from armsrace.evaluation.arena import ATTACKS, BUDGETS, Entry
-from armsrace.evaluation.arena.builders import gated, plain
-from armsrace.evaluation.arena.cells import digits
-from armsrace.evaluation.arena.composed import aimed, least
+from armsrace.evaluation.arena.attacks import at_smallest_epsilon, runner_up_target
 from armsrace.evaluation.arena.defended import Defended
+from armsrace.evaluation.arena.defenses import gated, plain
+from armsrace.evaluation.arena.jobs import digits
+from armsrace.norms import distances
 
 
 @pytest.mark.parametrize("name", list(ATTACKS))
 def test_an_entry_runs_as_declared(name: str, s3_cnn) -> None:
     entry = ATTACKS[name]
     images, labels = digits(0, 3)
-    slow = entry.brief is not None
+    slow = entry.reduced_options is not None
     first, again = (entry.attack(plain(s3_cnn), images, labels, 0, slow) for _ in range(2))
     assert torch.equal(first.images, again.images)
     moved = distances(first.images - images, entry.norm)
@@ -25,8 +25,8 @@ def test_an_entry_runs_as_declared(name: str, s3_cnn) -> None:
         assert (moved <= BUDGETS[entry.norm] * (1 + 1e-5)).all() and (moved > 0).all()
     else:
         assert (moved[first.success] > 0).all() and (moved[~first.success] == 0).all()
-    assert (first.gradients > 0).all() == (entry.knows == "gradients")
-    assert (first.queries[0] == 1) == (entry.knows == "another network")
+    assert (first.gradients > 0).all() == (entry.access == "gradients")
+    assert (first.queries[0] == 1) == (entry.access == "another network")
 
 
 def test_an_aimed_attack_goes_through_the_detector_to_a_class_that_is_no_refusal(s3_cnn) -> None:
@@ -43,7 +43,7 @@ def test_an_aimed_attack_goes_through_the_detector_to_a_class_that_is_no_refusal
         asked.append((model, targets))
         return AttackResult(images, labels == 0, torch.ones_like(labels), labels)
 
-    entry = Entry("a", "l2", aimed(attack), "gradients", aware=True)
+    entry = Entry("a", "l2", runner_up_target(attack), "gradients", adaptive_model=True)
     result = entry.attack(Defended(s3_cnn, s3_cnn, None, alarmed), images, labels, 0, False)
     second = s3_cnn(images).topk(2).indices[:, 1]
     assert asked[0][0] is alarmed and torch.equal(asked[0][1], second)
@@ -54,10 +54,10 @@ def test_an_aimed_attack_goes_through_the_detector_to_a_class_that_is_no_refusal
 
 def test_brief_options_are_less_work() -> None:
     for entry in ATTACKS.values():
-        full, brief = entry.settings(False), entry.settings(True)
-        assert full.keys() == brief.keys()
+        full, reduced_options = entry.settings(False), entry.settings(True)
+        assert full.keys() == reduced_options.keys()
         for name in ("steps", "queries", "repeats", "binary_search_steps"):
-            assert brief.get(name, 0) <= full.get(name, 0)
+            assert reduced_options.get(name, 0) <= full.get(name, 0)
 
 
 @pytest.mark.parametrize(("threshold", "reached"), [(0.045, 0.05), (0.115, 0.12), (0.9, 0.0)])
@@ -76,7 +76,7 @@ def test_the_least_budget_is_the_first_level_at_which_the_attack_succeeds(
         moved, one = images + epsilon, torch.ones_like(labels)
         return AttackResult(moved, model(moved).argmax(1) != labels, one, one)
 
-    result = least(brighten)(bright, dark, zero, largest=0.64, levels=64, steps=7)
+    result = at_smallest_epsilon(brighten)(bright, dark, zero, largest=0.64, levels=64, steps=7)
     assert result.images.amax().item() == pytest.approx(reached)
     assert result.success.tolist() == [reached > 0] * 2 and steps_seen == {7}
 
@@ -89,8 +89,8 @@ def test_who_knows_of_a_threshold_follows_a_slope_to_the_same_decisions() -> Non
     defended = gated(nn.Sequential(first, nn.ReLU(), nn.Flatten(), nn.Linear(4 * 26 * 26, 10)))
     images = torch.rand(3, 1, 28, 28, requires_grad=True)
     slopes = []
-    for through in (defended.through, defended.aware):
-        logits = through(images)
+    for gradient_model in (defended.gradient_model, defended.adaptive_model):
+        logits = gradient_model(images)
         assert torch.equal(logits, defended.model(images))
         slopes.append(torch.autograd.grad(logits[:, 0].sum(), images)[0])
     assert not slopes[0].any() and slopes[1].any()

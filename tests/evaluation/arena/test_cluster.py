@@ -27,7 +27,7 @@ def worker(address: str) -> subprocess.Popen:
 
 
 def test_a_killed_worker_loses_nothing(tmp_path) -> None:
-    units = arena.units(40, defenses=["rbf"], attacks=["pgd", "ddn", "boundary"], chunk=4)
+    units = arena.arena_jobs(40, defenses=["rbf"], attacks=["pgd", "ddn", "boundary"], chunk=4)
     file = tmp_path / "scheduler.json"
     scheduler = start(
         "dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard",
@@ -43,7 +43,7 @@ def test_a_killed_worker_loses_nothing(tmp_path) -> None:
             address = client.scheduler.address
         others += [worker(address), worker(address)]
 
-        def kill(done: int, total: int, unit: arena.Unit) -> None:
+        def kill(done: int, total: int, unit: arena.Job) -> None:
             if done == 3:
                 os.kill(others[0].pid, signal.SIGKILL)
 

@@ -24,12 +24,13 @@ def slowly(*arguments):
     time.sleep(0.2)
     return measured(*arguments)
 running.measure = slowly
-arena.run(arena.units(12, defenses=["rbf"], attacks=["fgsm", "bim"], chunk=2), Path(sys.argv[1]))
+jobs = arena.arena_jobs(12, defenses=["rbf"], attacks=["fgsm", "bim"], chunk=2)
+arena.run(jobs, Path(sys.argv[1]))
 """
 
 
 def some_units():
-    return arena.units(12, defenses=["rbf"], attacks=["fgsm", "bim"], chunk=2)
+    return arena.arena_jobs(12, defenses=["rbf"], attacks=["fgsm", "bim"], chunk=2)
 
 
 def files(folder: Path) -> dict[str, int]:
@@ -85,7 +86,7 @@ def test_damaged_missing_and_foreign_files_are_named(tmp_path) -> None:
     first, second = (tmp_path / unit.name for unit in units)
     whole = first.read_bytes()
     first.write_bytes(second.read_bytes())
-    with pytest.raises(arena.OutcomesError, match="another unit's"):
+    with pytest.raises(arena.OutcomesError, match="another job's"):
         arena.collected(units, tmp_path)
     first.write_bytes(whole[:-40])
     with pytest.raises(arena.OutcomesError, match="cannot be read, delete it"):

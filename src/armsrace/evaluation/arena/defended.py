@@ -13,34 +13,37 @@ from armsrace.contracts import Model
 
 @dataclass(frozen=True)
 class Defended:
-    """A defense as it is judged.
+    """A defense, and the models through which it is attacked.
 
-    model: images (N, C, H, W) to logits (N, K). through: what attacks ask and differentiate in
-    its place. refuses: images to (N,) bool, those that are not read at all. aware: what an attacker
-    goes through who knows the defense's secret: of a detector, images to (N, K + 1), the last class
-    "refused"; of a threshold, the model with a slope there.
+    Args:
+        model: images (N, C, H, W) to logits (N, K).
+        gradient_model: what attacks query and differentiate in its place.
+        refuses: images to (N,) bool, True for images that are refused, not classified.
+        adaptive_model: what an attacker uses who knows the defense's secret. For a detector, images
+            to (N, K + 1), the last class being "refused"; for a threshold, the model with a nonzero
+            gradient there.
     """
 
     model: Model
-    through: Model
+    gradient_model: Model
     refuses: Callable[[Tensor], Tensor] | None = None
-    aware: Model | None = None
+    adaptive_model: Model | None = None
 
     def to(self, device: torch.device | str) -> Defended:
-        """The same, its modules moved to a device; `refuses` is a part of them."""
-        for part in (self.model, self.through, self.aware):
+        """The same with its modules on a device; `refuses` uses the same modules."""
+        for part in (self.model, self.gradient_model, self.adaptive_model):
             if isinstance(part, nn.Module):
                 part.to(device)
         return self
 
     @torch.no_grad()
-    def beaten(self, images: Tensor, labels: Tensor) -> Tensor:
-        """(N,) bool: adversarial images that are let through and misread."""
+    def is_adversarial(self, images: Tensor, labels: Tensor) -> Tensor:
+        """(N,) bool: images that are accepted and misclassified."""
         wrong = self.model(images).argmax(dim=1) != labels
         return wrong if self.refuses is None else wrong & ~self.refuses(images)
 
     @torch.no_grad()
-    def served(self, images: Tensor, labels: Tensor) -> Tensor:
-        """(N,) bool: clean images that are let through and read rightly."""
-        right = self.model(images).argmax(dim=1) == labels
-        return right if self.refuses is None else right & ~self.refuses(images)
+    def clean_correct(self, images: Tensor, labels: Tensor) -> Tensor:
+        """(N,) bool: clean images that are accepted and classified correctly."""
+        correct = self.model(images).argmax(dim=1) == labels
+        return correct if self.refuses is None else correct & ~self.refuses(images)

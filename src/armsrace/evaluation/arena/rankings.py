@@ -1,6 +1,6 @@
-"""What the outcomes say: who breaks whom, how far away, and which defense stands where.
+"""Rankings of the outcomes: accuracies, nearest distances, and which attack breaks which defense.
 
-All accuracies are upper bounds: another attack may find what these did not.
+All accuracies are upper bounds: another attack may succeed where these failed.
 """
 
 from __future__ import annotations
@@ -13,40 +13,40 @@ import pandas as pd
 
 from armsrace.contracts import Norm, check_choice
 from armsrace.evaluation.arena.attacks import ATTACKS, BUDGETS
-from armsrace.evaluation.arena.cells import NORMS
 from armsrace.evaluation.arena.defenses import DEFENSES
+from armsrace.evaluation.arena.jobs import NORMS
 
 ROUNDING = 1e-5
-"""A perturbation at the budget may exceed it by float32's rounding, as a share of the budget."""
+"""How far float32 rounding may exceed a budget, as a fraction of it."""
 
 
 def sizes(outcomes: pd.DataFrame, norm: Norm) -> pd.Series:
-    """‖δ‖ of each row in a norm: infinite where the attack failed, 0 where none was needed."""
+    """‖δ‖ of each row in a norm: infinite for a failure, 0 if the clean image was misclassified."""
     check_choice("norm", norm, NORMS)
     return outcomes[norm].where(outcomes["success"], np.inf)
 
 
 def within(outcomes: pd.DataFrame, norm: Norm) -> pd.Series:
-    """Whether each row's image beats the defense within the norm's budget, whoever found it."""
+    """Whether each row's image is adversarial within the norm's budget, whoever found it."""
     return sizes(outcomes, norm) <= BUDGETS[norm] * (1 + ROUNDING)
 
 
 def complete(outcomes: pd.DataFrame) -> pd.DataFrame:
-    """The outcomes of the cells that were measured on all digits that any cell was."""
+    """The outcomes of the cells that were measured on all digits of the outcomes."""
     cells = outcomes.groupby(["defense", "attack", "norm"])["image"]
     return outcomes[cells.transform("nunique") == outcomes["image"].nunique()]
 
 
 def shared(outcomes: pd.DataFrame) -> pd.DataFrame:
-    """The outcomes of the attacks that every defense here has met: what may be ranked."""
+    """The outcomes of attacks that were run on every defense: only these can be ranked."""
     met = outcomes.groupby(["attack", "norm"])["defense"].transform("nunique")
     return outcomes[met == outcomes["defense"].nunique()]
 
 
 def matrix(outcomes: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy left by each attack (columns) to each defense (rows) at its own norm's budget.
+    """Accuracy of each defense (rows) under each attack (columns), at its own norm's budget.
 
-    NaN where a cell was not measured.
+    A cell that was not measured is NaN.
     """
     broken = pd.Series(False, outcomes.index)
     for norm in NORMS:
@@ -58,21 +58,23 @@ def matrix(outcomes: pd.DataFrame) -> pd.DataFrame:
 
 
 def nearest(outcomes: pd.DataFrame, norm: Norm) -> pd.DataFrame:
-    """The least size in a norm that any attack found: images (rows) by defense (columns).
+    """The smallest ‖δ‖ in a norm that any attack found: images (rows) by defense (columns).
 
-    Attacks made for other norms count too: what they found is as near as it is.
+    Attacks made for other norms count too: their images are adversarial all the same.
     """
     groups = [outcomes["image"], outcomes["defense"]]
-    found = sizes(outcomes, norm).groupby(groups).min().unstack()
-    return found[_declared(found.columns)]
+    min_distance = sizes(outcomes, norm).groupby(groups).min().unstack()
+    return min_distance[_declared(min_distance.columns)]
 
 
 def standings(outcomes: pd.DataFrame) -> pd.DataFrame:
-    """One row a defense, the best union first: how many of its digits withstand every attack.
+    """One row per defense: its accuracy under the worst case of all attacks, the best union first.
 
-    Columns: clean, the accuracy on clean digits; the accuracy at the budget of each norm, over all
-    attacks; union, the share robust in every norm; the median of the nearest distances, by norm;
-    cells, of how many attacks; n, digits.
+    Returns:
+        Columns `clean`, the accuracy on clean digits; `linf`, `l2` and `l0`, the accuracy at the
+        norm's budget under all attacks; `union`, the fraction robust in every norm; `median linf`
+        and so on, the medians of the nearest distances; `cells`, the number of attacks; `n`, the
+        number of digits.
     """
     by = outcomes["defense"]
     columns = {"clean": outcomes["clean"].groupby(by).mean()}
@@ -89,45 +91,47 @@ def standings(outcomes: pd.DataFrame) -> pd.DataFrame:
 
 
 def curve(outcomes: pd.DataFrame, defense: str, norm: Norm, budgets: Sequence[float]) -> np.ndarray:
-    """Accuracy of a defense at each budget (B,), over all attacks; ValueError without outcomes."""
+    """Accuracy (B,) of a defense under all attacks, at each budget (B,)."""
     own = outcomes[outcomes["defense"] == defense]
     if own.empty:
         raise ValueError(f"outcomes must hold the defense {defense!r}")
-    found = nearest(own, norm)[defense].to_numpy()
-    return (found[:, None] > np.asarray(budgets)[None] * (1 + ROUNDING)).mean(axis=0)
+    min_distance = nearest(own, norm)[defense].to_numpy()
+    return (min_distance[:, None] > np.asarray(budgets)[None] * (1 + ROUNDING)).mean(axis=0)
 
 
 def breakers(outcomes: pd.DataFrame, norm: Norm) -> pd.DataFrame:
-    """Who breaks whom: the share of the broken digits of which an attack has the nearest image.
+    """The fraction of a defense's broken digits for which an attack found the nearest image.
 
-    Within the budget of a norm, by defense (rows) and attack (columns), adding up to 1. Ties are
-    shared, and digits that the defense misreads when clean are nobody's. A defense with none broken
-    has a row of zeros.
+    Digits are those broken within the budget of a norm. Rows are defenses and add up to 1; columns
+    are attacks. Attacks that tie share a digit. Digits that are misclassified when clean do not
+    count. A defense without broken digits has a row of zeros.
     """
-    hit = outcomes.assign(size=sizes(outcomes, norm))[within(outcomes, norm) & outcomes["clean"]]
-    least = hit.groupby(["defense", "image"])["size"].transform("min")
-    best = hit[hit["size"] <= least * (1 + ROUNDING)]
-    share = 1 / best.groupby(["defense", "image"])["size"].transform("size")
+    broken = outcomes.assign(size=sizes(outcomes, norm))[within(outcomes, norm) & outcomes["clean"]]
+    min_size = broken.groupby(["defense", "image"])["size"].transform("min")
+    best = broken[broken["size"] <= min_size * (1 + ROUNDING)]
+    fraction = 1 / best.groupby(["defense", "image"])["size"].transform("size")
     label = best["attack"] + "-" + best["norm"]
-    won = share.groupby([best["defense"], label]).sum().unstack(fill_value=0)
+    won = fraction.groupby([best["defense"], label]).sum().unstack(fill_value=0)
     rows = _declared(outcomes["defense"].unique())
     table = won.div(won.sum(axis=1), axis=0).reindex(index=rows, fill_value=0.0)
     return table[_attacks(table.columns)]
 
 
 def median(values: pd.Series) -> float:
-    """The median, infinite once half or more are; for an even count the mean of the middle two."""
+    """The median, infinite if half or more are; for an even count the mean of the middle two."""
     ordered = np.sort(values.to_numpy(dtype=float))
     low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
     return float(low if low == high else (low + high) / 2)
 
 
 def _declared(names: object) -> list[str]:
-    found = set(cast(Sequence[str], names))
-    return [name for name in DEFENSES if name in found]
+    """Defenses in the order of the table."""
+    wanted = set(cast(Sequence[str], names))
+    return [name for name in DEFENSES if name in wanted]
 
 
 def _attacks(labels: object) -> list[str]:
-    found = set(cast(Sequence[str], labels))
+    """Labels of attacks, norm by norm, in the order of the table."""
+    wanted = set(cast(Sequence[str], labels))
     return [label for norm in NORMS for label, entry in ATTACKS.items()
-            if label in found and entry.norm == norm]  # fmt: skip
+            if label in wanted and entry.norm == norm]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Outcomes on disk: one Parquet file a unit while they are measured, one for all afterwards."""
+"""Outcomes on disk: one Parquet file per job while a run goes on, one for all afterwards."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 import platformdirs
 
 from armsrace.contracts import check_choice
-from armsrace.evaluation.arena.cells import Unit
+from armsrace.evaluation.arena.jobs import Job
 from armsrace.resources import CLONE, data_root, in_clone, replacing
 
 USER = Path(platformdirs.user_data_dir("armsrace"))
@@ -17,49 +17,50 @@ FORMATS = (".parquet", ".csv")
 
 
 class OutcomesError(RuntimeError):
-    """A file of outcomes is missing, damaged, or not what its name says."""
+    """A file of outcomes is missing, damaged, or another job's."""
 
 
 def run_folder() -> Path:
-    """Where a run keeps its units: in a clone below `_build`, else in the user's data folder."""
+    """Where a run keeps its outcomes: below `_build` in a clone, else in the user's data folder."""
     return CLONE / "_build" / "arena" if in_clone() else USER / "arena"
 
 
 def shipped_path() -> Path:
-    """The outcomes that are kept with the source."""
+    """The file of outcomes that comes with the source."""
     return data_root() / "measured" / "arena" / "mnist.parquet"
 
 
-def pending(units: Iterable[Unit], folder: Path) -> list[Unit]:
-    """The units without a file: those to measure."""
-    return [unit for unit in units if not (folder / unit.name).is_file()]
+def pending(jobs: Iterable[Job], folder: Path) -> list[Job]:
+    """The jobs without a file: those still to run."""
+    return [job for job in jobs if not (folder / job.name).is_file()]
 
 
-def write(unit: Unit, outcomes: pd.DataFrame, folder: Path) -> None:
-    """Keep a unit's outcomes; a process that dies in the middle leaves no file of that name."""
-    with replacing(folder / unit.name) as temporary:
+def write(job: Job, outcomes: pd.DataFrame, folder: Path) -> None:
+    """Write a job's outcomes; a process that dies in the middle leaves no file of that name."""
+    with replacing(folder / job.name) as temporary:
         outcomes.to_parquet(temporary, index=False)
 
 
-def collected(units: Iterable[Unit], folder: Path) -> pd.DataFrame:
-    """The outcomes of all units that are finished, in order.
+def collected(units: Iterable[Job], folder: Path) -> pd.DataFrame:
+    """The outcomes of all finished jobs, in order.
 
-    Raises OutcomesError where there is none or a file cannot be read or is another unit's.
+    Raises:
+        OutcomesError: no job is finished, or a file cannot be read or is another job's.
     """
     frames = []
-    for unit in units:
-        path = folder / unit.name
+    for job in units:
+        path = folder / job.name
         if path.is_file():
             frames.append(read(path))
-            if set(frames[-1]["key"]) != {unit.key} or len(frames[-1]) != unit.stop - unit.start:
-                raise OutcomesError(f"{path} is another unit's: delete it and run again")
+            if set(frames[-1]["key"]) != {job.key} or len(frames[-1]) != job.stop - job.start:
+                raise OutcomesError(f"{path} is another job's: delete it and run again")
     if not frames:
         raise OutcomesError(f"{folder} holds none of these outcomes: run `armsrace arena run`")
     return pd.concat(frames, ignore_index=True)
 
 
 def export(outcomes: pd.DataFrame, path: Path) -> None:
-    """Write outcomes as .parquet or .csv, by the path's ending; ValueError for another."""
+    """Write outcomes as Parquet or CSV, by the path's ending: .parquet or .csv."""
     check_choice("path's ending", path.suffix, FORMATS)
     with replacing(path) as temporary:
         if path.suffix == ".csv":
@@ -69,9 +70,10 @@ def export(outcomes: pd.DataFrame, path: Path) -> None:
 
 
 def read(path: Path | None = None) -> pd.DataFrame:
-    """The outcomes of one Parquet file, by default those kept with the source.
+    """The outcomes in a Parquet file, by default the one that comes with the source.
 
-    Raises OutcomesError where it is missing or cannot be read.
+    Raises:
+        OutcomesError: the file is missing or cannot be read.
     """
     path = path or shipped_path()
     try:

@@ -20,7 +20,7 @@ STATIC = FOLDER / "static"
 STYLE = STATIC / "math.css"
 FONT = STATIC / "STIXTwoMath.woff2"
 ENGINE = FOLDER / "temml.min.js"
-# A string that JavaScript put together has to be written anew before Python can take it.
+# Python can only take strings that JavaScript has serialized.
 RENDER = "(tex, options) => JSON.stringify(temml.renderToString(tex, JSON.parse(options)))"
 
 
@@ -32,8 +32,8 @@ class FormulaError(ValueError):
 def mathml(tex: str, display: bool = False) -> str:
     """A formula in LaTeX's notation as a `<math>` element; an inline one breaks at relations.
 
-    display: on a line of its own. Raises FormulaError for a command that does not exist, a group
-    that is not closed and the like.
+    display: on a line of its own. Raises FormulaError for an unknown command, an unclosed group
+    and the like.
     """
     options = {"displayMode": display, "throwOnError": True, "strict": True, "wrap": "tex"}
     try:
@@ -45,6 +45,7 @@ def mathml(tex: str, display: bool = False) -> str:
 
 @cache
 def _renderer() -> Callable[[str, str], Any]:
+    """Temml in a JavaScript engine, loaded once."""
     context = quickjs.Context()
     context.eval(ENGINE.read_text(encoding="utf-8"))
     return context.eval(RENDER)

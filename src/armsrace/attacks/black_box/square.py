@@ -1,0 +1,285 @@
+"""Square attack: random search with squares of pixels, on scores alone, in L∞ and L2.
+
+Andriushchenko, Croce, Flammarion and Hein 2020, Algorithms 1 to 3.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from armsrace.attacks.base import attack_context
+from armsrace.contracts import (
+    UNIT,
+    AttackResult,
+    Bounds,
+    Model,
+    Norm,
+    check_at_least,
+    check_choice,
+    check_count,
+)
+from armsrace.losses import cross_entropy, margin
+from armsrace.norms import batch_view, distances, normalize
+from armsrace.randomness import Keys, default_generator
+
+HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+"""Of 10,000 iterations: after each of these the fraction of pixels in a square is halved (§5.1)."""
+
+
+def square(
+    model: Model,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    epsilon: float,
+    queries: int = 5000,
+    norm: Norm = "linf",
+    share: float = 0.8,
+    targets: Tensor | None = None,
+    bounds: Bounds = UNIT,
+    generator: torch.Generator | None = None,
+) -> AttackResult:
+    """Random search: change a random square of pixels, and keep the change if the loss improves.
+
+    Args:
+        model: images to logits (N, K); only these scores are used.
+        images: (N, C, H, W), pixels inside `bounds`.
+        labels: (N,) int64, the true classes.
+        epsilon: the budget in pixel units of `norm`.
+        queries: forward passes per image at most, at least 3: one is for the clean image, and one
+            for the verdict.
+        norm: "linf" or "l2".
+        share: p, the fraction of the pixels that the first squares cover. It shrinks on the paper's
+            schedule, scaled to `queries`. The paper takes 0.8 for robust MNIST networks, and 0.05
+            (L∞) or 0.1 (L2) for standard ImageNet networks.
+        targets: (N,) int64 wanted classes, whose cross-entropy decreases; else the margin loss.
+        bounds: the box of valid pixels.
+        generator: source of the squares; a new one seeded 0 by default.
+
+    Returns:
+        The first adversarial images, else those of the best loss. Unlike our gradient attacks of a
+        fixed budget, this attack ends with the first success, since queries are its cost.
+
+    Differences from the paper:
+        * Squares may reach the last row and column.
+        * A misclassified image is returned as it is.
+        * Where the signs of an L∞ square change nothing, they are reversed. The paper draws them
+          again until they change something.
+
+    Cost:
+        One forward pass per step, only for images still under search. No gradients.
+
+    References:
+        Andriushchenko, Croce, Flammarion and Hein 2020, "Square Attack: a query-efficient black-box
+        adversarial attack via random search", Algorithms 1 to 3; §4.3 (L2), §5.1 (schedule).
+
+    Example:
+        >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
+        >>> found = attacks.square(model, digits.images, digits.labels, epsilon=0.3, queries=100)
+        >>> found.queries.max() <= 100, found.gradients.sum()
+        (tensor(True), tensor(0))
+    """
+    check_at_least("epsilon", epsilon, 0)
+    check_count("queries", queries, 3)
+    check_choice("norm", norm, ("linf", "l2"))
+    if not 0 < share <= 1:
+        raise ValueError(f"share must be > 0 and <= 1, got {share:g}")
+    generator = default_generator(generator)
+    with attack_context(model, images, labels, targets, bounds) as context:
+        loss = margin if targets is None else cross_entropy
+        best_adv, used = context.images.clone(), torch.ones_like(context.labels)
+        active = (~context.loss(best_adv, loss)[1]).nonzero()[:, 0]
+        part, keys = context.select(active), Keys(best_adv)[active]
+        x_adv, rounding = part.images, torch.finfo(best_adv.dtype).eps ** 0.75
+        best_loss = torch.full_like(best_adv[active, 0, 0, 0], torch.finfo(best_adv.dtype).min)
+        steps = queries - 2
+        for step in range(steps):
+            if len(active) == 0:
+                break
+            if step == 0:
+                candidates = _initial(part.images, epsilon, norm, bounds, keys, generator)
+            else:
+                fraction = fraction_at(step / steps, share)
+                candidates = _sampled(
+                    part.images, x_adv, fraction, epsilon, norm, bounds, keys, generator
+                )
+            losses, is_adversarial = part.loss(candidates, loss)
+            used[active] += 1
+            # A square that no filter sees changes the loss by rounding, which depends on the batch.
+            better = is_adversarial | (losses > best_loss + rounding * best_loss.abs())
+            x_adv = torch.where(batch_view(better), candidates, x_adv)
+            best_loss = torch.where(better, losses, best_loss)
+            if is_adversarial.any():
+                best_adv[active[is_adversarial]] = x_adv[is_adversarial]
+                going = ~is_adversarial
+                part, keys, active = part.select(going), keys[going], active[going]
+                x_adv, best_loss = x_adv[going], best_loss[going]
+        best_adv[active] = x_adv
+        return context.result(best_adv, used, gradients=0)
+
+
+def fraction_at(progress: float, share: float) -> float:
+    """The fraction of pixels in a square when this fraction of the search is done (§5.1)."""
+    return share / 2 ** bisect_left(HALVED_AFTER, int(1e4 * progress))
+
+
+def side_of(fraction: float, image: Tensor, minimum: int = 1) -> int:
+    """h, the side in pixels of squares that cover this fraction of an image."""
+    height, width = image.shape[-2:]
+    return min(max(round(math.sqrt(fraction * height * width)), minimum), height, width)
+
+
+def _initial(
+    x: Tensor, epsilon: float, norm: Norm, bounds: Bounds, keys: Keys, generator: torch.Generator
+) -> Tensor:
+    """The first candidates (N, C, H, W)."""
+    channels, _, width = x.shape[1:]
+    if norm == "linf":
+        return stripes(x, epsilon, bounds, keys.uniform((channels, 1, width), generator))
+    return bumps(x, epsilon, bounds, keys.uniform((channels, 5, 5), generator))
+
+
+def _sampled(
+    x: Tensor, x_adv: Tensor, fraction: float, epsilon: float, norm: Norm, bounds: Bounds,
+    keys: Keys, generator: torch.Generator,
+) -> Tensor:  # fmt: skip
+    """Candidates (N, C, H, W) that differ from x_adv in random squares."""
+    channels = x.shape[1]
+    if norm == "linf":
+        draws = keys.uniform((2 + channels,), generator)
+        return linf_square(x, x_adv, side_of(fraction, x), epsilon, bounds, draws)
+    draws = keys.uniform((5 + channels,), generator)
+    return l2_square(x, x_adv, side_of(fraction, x, 3), epsilon, bounds, draws)
+
+
+# The moves take images (N, C, H, W) and draws (N, ·) uniform on [0, 1), so that the moves of an
+# image depend on its own draws alone. They return images inside the budget and the box.
+
+
+def stripes(x: Tensor, epsilon: float, bounds: Bounds, draws: Tensor) -> Tensor:
+    """Each column of each channel moves up or down by epsilon; draws (N, C, 1, W)."""
+    return bounds.clip(x + epsilon * _signs(draws))
+
+
+def linf_square(
+    x: Tensor, x_adv: Tensor, h: int, epsilon: float, bounds: Bounds, draws: Tensor
+) -> Tensor:
+    """One square of x ± epsilon, with one sign per channel (Algorithm 2); draws (N, 2 + C).
+
+    Where that changes nothing the signs are reversed.
+    """
+    window = _window(_corners(draws[:, :2], h, x), h, x)
+    step = epsilon * _signs(draws[:, 2:, None, None])
+    moved = torch.where(window, bounds.clip(x + step), x_adv)
+    unchanged = (moved == x_adv).flatten(1).all(dim=1)
+    step = torch.where(batch_view(unchanged), -step, step)
+    return torch.where(window, bounds.clip(x + step), x_adv)
+
+
+def bumps(x: Tensor, epsilon: float, bounds: Bounds, draws: Tensor) -> Tensor:
+    """A grid of five by five double bumps of length epsilon; draws (N, C, 5, 5) give the signs."""
+    height, width = x.shape[-2:]
+    tile = max(min(height, width) // 5, 1)
+    rows, columns = min(5, height // tile), min(5, width // tile)
+    signs = _signs(draws[:, :, :rows, :columns])
+    grid = signs.repeat_interleave(tile, dim=2).repeat_interleave(tile, dim=3)
+    grid = grid * double_bump(tile, x).repeat(rows, columns)
+    top, left = (height - rows * tile) // 2, (width - columns * tile) // 2
+    padding = (left, width - columns * tile - left, top, height - rows * tile - top)
+    return bounds.clip(x + epsilon * normalize(functional.pad(grid, padding), "l2"))
+
+
+def l2_square(
+    x: Tensor, x_adv: Tensor, h: int, epsilon: float, bounds: Bounds, draws: Tensor
+) -> Tensor:
+    """The budget of two windows, and what is unused, moves into the first (Algorithm 3).
+
+    A double bump η, upright or transposed, is added to what the first window holds, each of length
+    one. The second window becomes clean. draws (N, 5 + C).
+    """
+    delta = x_adv - x  # ν in the paper
+    corners = _corners(draws[:, :2], h, x)
+    w_1 = _window(corners, h, x)
+    both = w_1 | _window(_corners(draws[:, 2:4], h, x), h, x)
+    bump = double_bump(h, x)
+    eta = torch.where(draws[:, 4, None, None] < 0.5, bump, bump.T)
+    eta = _placed(eta, corners, x) * _signs(draws[:, 5:, None, None])
+    delta_new = _normalized(delta * w_1) + eta * w_1
+    unused = (epsilon**2 - distances(delta, "l2") ** 2).clamp_min(0) / x.shape[1]
+    budget = (batch_view(unused) + _lengths(delta * both) ** 2).sqrt()
+    delta = torch.where(w_1, budget * _normalized(delta_new), delta.masked_fill(both, 0.0))
+    return bounds.clip(x + epsilon * normalize(delta, "l2"))
+
+
+def double_bump(h: int, like: Tensor) -> Tensor:
+    """Two bumps of opposite sign, one above the other (h, h), of length one in L2 (§4.3)."""
+    return _double_bump(h, like.dtype, like.device)
+
+
+@lru_cache(maxsize=128)
+def _double_bump(h: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """As `double_bump`; cached, since a search needs the same few sides at every step."""
+    like = torch.empty(0, dtype=dtype, device=device)
+    both = torch.cat([_bump(h // 2, h, like), -_bump(h - h // 2, h, like)])
+    return both / both.norm()
+
+
+def _bump(height: int, width: int, like: Tensor) -> Tensor:
+    """Equation 2: at k pixels (L∞) from the middle, the sum of 1/j² for j > k, of length one."""
+    rows, columns = (torch.arange(size, device=like.device) for size in (height, width))
+    k = torch.maximum((rows - height // 2).abs()[:, None], (columns - width // 2).abs())
+    rings = 1 / torch.arange(1, max(height, width) // 2 + 2, device=like.device).to(like) ** 2
+    bump = rings.flip(0).cumsum(0).flip(0)[k]
+    return bump / bump.norm() if height else bump
+
+
+def _corners(draws: Tensor, h: int, like: Tensor) -> Tensor:
+    """The upper left corners (N, 2) of squares inside the image; draws (N, 2)."""
+    room = torch.tensor(like.shape[-2:], device=like.device) - h
+    # A draw next to 1 may be rounded up to the size itself.
+    return torch.minimum((draws * (room + 1)).long(), room)
+
+
+def _window(corners: Tensor, h: int, like: Tensor) -> Tensor:
+    """(N, 1, H, W) bool: the pixels of each square."""
+    rows, columns = (
+        (index >= corner[:, None]) & (index < corner[:, None] + h)
+        for index, corner in zip(_indices(like), corners.T, strict=True)
+    )
+    return (rows[:, :, None] & columns[:, None, :])[:, None]
+
+
+def _placed(shapes: Tensor, corners: Tensor, like: Tensor) -> Tensor:
+    """Shapes (N, h, h) at their corners (N, 1, H, W); undefined outside of the squares."""
+    h, image = shapes.shape[-1], torch.arange(len(shapes), device=like.device)
+    rows, columns = (
+        (index - corner[:, None]).clamp(0, h - 1)
+        for index, corner in zip(_indices(like), corners.T, strict=True)
+    )
+    return shapes[image[:, None, None], rows[:, :, None], columns[:, None, :]][:, None]
+
+
+def _indices(like: Tensor) -> list[Tensor]:
+    """The numbers of the rows, and those of the columns."""
+    return [torch.arange(size, device=like.device) for size in like.shape[-2:]]
+
+
+def _signs(draws: Tensor) -> Tensor:
+    """−1 or +1 with equal probability."""
+    return torch.where(draws < 0.5, -1.0, 1.0).to(draws.dtype)
+
+
+def _lengths(values: Tensor) -> Tensor:
+    """The L2 norm (N, C, 1, 1) of each channel."""
+    return torch.linalg.vector_norm(values, dim=(2, 3), keepdim=True)
+
+
+def _normalized(values: Tensor) -> Tensor:
+    """Each channel scaled to length one; zero stays zero."""
+    return values / _lengths(values).clamp_min(torch.finfo(values.dtype).tiny)

@@ -1,0 +1,1 @@
+"""Attacks that follow the gradient of the loss within a fixed budget."""

@@ -1,0 +1,155 @@
+"""Projected gradient descent (Madry et al. 2018, §2.1) in L∞, L2 and L1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from armsrace.attacks.base import AttackContext, attack_context
+from armsrace.contracts import (
+    UNIT,
+    AttackResult,
+    Bounds,
+    Model,
+    Norm,
+    check_at_least,
+    check_choice,
+    check_count,
+)
+from armsrace.losses import Loss, check_loss, cross_entropy
+from armsrace.norms import BUDGETED, batch_view, distances, project, steepest_direction
+from armsrace.randomness import default_generator, normal, signs, uniform
+
+
+def pgd(
+    model: Model,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    epsilon: float,
+    steps: int = 40,
+    step_size: float | None = None,
+    norm: Norm = "linf",
+    random_start: bool = True,
+    restarts: int = 1,
+    targets: Tensor | None = None,
+    bounds: Bounds = UNIT,
+    loss: Loss = cross_entropy,
+    generator: torch.Generator | None = None,
+) -> AttackResult:
+    """Gradient steps, each projected back onto the ball of radius epsilon and the box.
+
+    xᵗ⁺¹ = Π(xᵗ + α · sign(∇ₓ J(xᵗ, y))) in L∞, from a random point of the ball.
+
+    Args:
+        model: images to logits (N, K).
+        images: (N, C, H, W), pixels inside `bounds`.
+        labels: (N,) int64, the true classes.
+        epsilon: the budget in pixel units of `norm`.
+        steps: gradient steps per restart; all are taken.
+        step_size: α, in pixel units; 2.5 · epsilon / steps by default, the authors' rule of thumb.
+        norm: "linf", "l2" or "l1".
+        random_start: begin at a random point of the ball, not at the image.
+        restarts: independent starts; an image keeps its first success, else its greatest loss.
+        targets: (N,) int64 wanted classes.
+        bounds: the box of valid pixels, kept after each step.
+        loss: J, per image; `losses.margin` gives the authors' "CW" variant.
+        generator: source of the random starts; a new one seeded 0 by default.
+
+    Returns:
+        The last iterates, of the best restart.
+
+    Raises:
+        ValueError: also for restarts without a random start, which would all be the same.
+
+    Cost:
+        One forward and one backward pass per step, and one forward pass per restart. Later
+        restarts run only on images that are not yet adversarial.
+
+    References:
+        Madry, Makelov, Schmidt, Tsipras and Vladu 2018, "Towards deep learning models resistant to
+        adversarial attacks", §2.1.
+
+    Example:
+        >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
+        >>> images, labels = digits.images, digits.labels
+        >>> found = attacks.pgd(model, images, labels, epsilon=0.2, steps=10, restarts=2)
+        >>> found.success.all(), (found.images - images).abs().max()
+        (tensor(True), tensor(0.2000))
+    """
+    check_at_least("epsilon", epsilon, 0)
+    check_count("steps", steps)
+    check_count("restarts", restarts)
+    check_choice("norm", norm, BUDGETED)
+    check_loss(loss)
+    if restarts > 1 and not random_start:
+        raise ValueError(f"restarts must be 1 without a random start, got {restarts}")
+    step_size = 2.5 * epsilon / steps if step_size is None else step_size
+    check_at_least("step_size", step_size, 0)
+    generator = default_generator(generator)
+    with attack_context(model, images, labels, targets, bounds) as context:
+
+        def run(part: AttackContext) -> Tensor:
+            x_0 = part.images
+            if random_start:
+                x_0 = bounds.clip(x_0 + random_perturbation(x_0, norm, epsilon, generator))
+            return ascend(part, x_0, epsilon, steps, step_size, norm, loss)
+
+        if restarts == 1:
+            return context.result(run(context), queries=steps, gradients=steps)
+        x_adv, runs = best_of_restarts(context, run, restarts, loss)
+        return context.result(x_adv, queries=runs * (steps + 1), gradients=runs * steps)
+
+
+def ascend(
+    context: AttackContext, start: Tensor, epsilon: float, steps: int, step_size: float, norm: Norm,
+    loss: Loss,
+) -> Tensor:  # fmt: skip
+    """The last iterate (N, C, H, W) of projected gradient ascent from start."""
+    x_adv = start
+    for _ in range(steps):
+        _, grad = context.loss_and_grad(x_adv, loss)
+        x_adv = x_adv + step_size * steepest_direction(grad, norm, x_adv, context.bounds)
+        delta = project(x_adv - context.images, norm, epsilon)
+        x_adv = context.bounds.clip(context.images + delta)
+    return x_adv
+
+
+def random_perturbation(
+    images: Tensor, norm: Norm, epsilon: float, generator: torch.Generator
+) -> Tensor:
+    """Points (N, C, H, W) drawn uniformly from the ball of radius epsilon, one per image."""
+    if norm == "linf":
+        return epsilon * (2 * uniform(images, generator) - 1)
+    if norm == "l2":
+        direction = normal(images, generator)
+    else:
+        # Exponential magnitudes with random signs are uniform on the L1 sphere once normalized.
+        direction = -(1 - uniform(images, generator)).log()
+        direction = direction * signs(images, generator)
+    dimensions = images[0].numel()
+    radius = epsilon * uniform(images, generator).flatten(1)[:, 0] ** (1 / dimensions)
+    return direction * batch_view(radius / distances(direction, norm).clamp_min(1e-12))
+
+
+def best_of_restarts(
+    context: AttackContext, run: Callable[[AttackContext], Tensor], restarts: int, loss: Loss
+) -> tuple[Tensor, Tensor]:
+    """The best images (N, C, H, W) of several runs, and how many runs each image needed (N,)."""
+    best_adv = context.images.clone()
+    best_loss = torch.full_like(best_adv[:, 0, 0, 0], -torch.inf)
+    runs = torch.zeros_like(context.labels)
+    active = torch.arange(len(best_adv), device=best_adv.device)
+    for _ in range(restarts):
+        part = context.select(active)
+        x_adv = run(part)
+        losses, is_adversarial = part.loss(x_adv, loss)
+        runs[active] += 1
+        better = is_adversarial | (losses > best_loss[active])
+        best_adv[active[better]], best_loss[active[better]] = x_adv[better], losses[better]
+        active = active[~is_adversarial]
+        if len(active) == 0:
+            break
+    return best_adv, runs

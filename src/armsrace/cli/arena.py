@@ -1,0 +1,154 @@
+"""The command `armsrace arena`: run, show, export."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from armsrace.evaluation import arena
+
+app = typer.Typer(no_args_is_help=True, help="Every defense against every attack.")
+console = Console()
+
+Digits = Annotated[int, typer.Option(help="How many test digits.")]
+Defenses = Annotated[list[str] | None, typer.Option("--defense", help="All by default.")]
+Attacks = Annotated[
+    list[str] | None, typer.Option("--attack", help="All by default: pgd, or pgd-l2 alone.")
+]
+Seed = Annotated[int, typer.Option(help="Seed of random attacks.")]
+Folder = Annotated[Path | None, typer.Option(help="Where outcomes are kept.")]
+
+
+@app.command()
+def run(
+    digits: Digits = 100,
+    defense: Defenses = None,
+    attack: Attacks = None,
+    seed: Seed = 0,
+    folder: Folder = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …")] = "cpu",
+    scheduler: Annotated[str | None, typer.Option(help="A Dask scheduler's address.")] = None,
+) -> None:
+    """Run the jobs that are not done yet; it may be stopped and resumed."""
+    from armsrace.evaluation import arena
+
+    jobs, place = _jobs(digits, defense, attack, seed), folder or arena.run_folder()
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    )  # fmt: skip
+    with Progress(*columns, console=console) as bars:
+        bar = bars.add_task("starting", total=None)
+
+        def show(done: int, total: int, job: arena.Job) -> None:
+            title = f"{job.defense}, {job.attack}"
+            bars.update(bar, completed=done, total=total, description=title)
+
+        try:
+            count = arena.run(jobs, place, device=device, scheduler=scheduler, progress=show)
+        except (ModuleNotFoundError, OSError) as error:
+            if scheduler is None:
+                raise
+            _fail(error)
+    console.print(f"{count} jobs run, {len(jobs) - count} already done: {place}")
+
+
+@app.command()
+def show(
+    digits: Digits = 100,
+    defense: Defenses = None,
+    attack: Attacks = None,
+    seed: Seed = 0,
+    folder: Folder = None,
+    shipped: Annotated[
+        bool, typer.Option(help="Show the outcomes that come with the source.")
+    ] = False,
+) -> None:
+    """Print the standings, and the accuracy under each attack at its norm's budget."""
+    from armsrace.evaluation.arena import read
+    from armsrace.evaluation.arena.rankings import matrix, standings
+
+    outcomes = _read(read) if shipped else _outcomes(digits, defense, attack, seed, folder)
+    _print("Accuracy under all attacks, median distance of the nearest", standings(outcomes))
+    _print("Accuracy under one attack", matrix(outcomes).T)
+
+
+@app.command()
+def export(
+    path: Annotated[Path | None, typer.Argument(help=".parquet or .csv")] = None,
+    digits: Digits = 100,
+    defense: Defenses = None,
+    attack: Attacks = None,
+    seed: Seed = 0,
+    folder: Folder = None,
+) -> None:
+    """Write the outcomes of all finished jobs to one file, by default the shipped one."""
+    from armsrace.evaluation.arena import export as write
+    from armsrace.evaluation.arena.store import shipped_path
+
+    outcomes = _outcomes(digits, defense, attack, seed, folder)
+    try:
+        write(outcomes, path or shipped_path())
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    console.print(f"{len(outcomes):,} outcomes: {path or shipped_path()}", soft_wrap=True)
+
+
+def _jobs(
+    digits: int, defenses: list[str] | None, attacks: list[str] | None, seed: int
+) -> list[arena.Job]:
+    """The chosen jobs; a usage error for an unknown name."""
+    from armsrace.evaluation import arena
+
+    try:
+        return arena.arena_jobs(digits, defenses=defenses or (), attacks=attacks or (), seed=seed)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _outcomes(
+    digits: int, defenses: list[str] | None, attacks: list[str] | None, seed: int,
+    folder: Path | None,
+) -> pd.DataFrame:  # fmt: skip
+    """The finished jobs' outcomes."""
+    from armsrace.evaluation import arena
+
+    jobs = _jobs(digits, defenses, attacks, seed)
+    return _read(lambda: arena.collected(jobs, folder or arena.run_folder()))
+
+
+def _read(read: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    """Outcomes, or an error message and exit code 1."""
+    from armsrace.evaluation.arena import OutcomesError
+
+    try:
+        return read()
+    except OutcomesError as error:
+        _fail(error)
+
+
+def _fail(error: Exception) -> NoReturn:
+    """Print an error and exit with code 1."""
+    console.print(str(error), style="red", markup=False, soft_wrap=True)
+    raise typer.Exit(1) from error
+
+
+def _print(title: str, frame: pd.DataFrame) -> None:
+    """Print a data frame."""
+    table = Table("", *map(str, frame.columns), title=title)
+    for name, row in frame.iterrows():
+        table.add_row(str(name), *(_text(value) for value in row))
+    console.print(table)
+
+
+def _text(value: float) -> str:
+    """A number as text; nothing for NaN."""
+    return "" if value != value else "∞" if value == float("inf") else f"{value:.3g}"

@@ -1,0 +1,80 @@
+"""Commands of `armsrace` for those who teach."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+COLORS = {"ok": "green", "warning": "yellow", "missing": "red"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to those of `armsrace`."""
+    for command in (doctor, grade, slides):
+        app.command()(command)
+
+
+def doctor() -> None:
+    """Check whether this computer is ready for the course; fail only if a chapter could not run."""
+    from armsrace import datasets
+    from armsrace.publishing import doctor as check
+
+    files = datasets.status()
+    checks = (
+        check.python, check.memory, check.disk, check.threads,
+        partial(check.data, "mnist", files), partial(check.data, "cifar10", files),
+        partial(check.embedded, "mnist", files), partial(check.embedded, "cifar10", files),
+        check.weights, check.notebooks, check.kernel, check.browser, check.network,
+        check.speed,
+    )  # fmt: skip
+    console, failed = Console(), False
+    for run in checks:
+        found = run()
+        failed = failed or found.state == "missing"
+        console.print(f"{found.state:8}", style=COLORS[found.state], end="")
+        line = f"{found.check:17}{found.detail}" + (f". Do: {found.remedy}" if found.remedy else "")
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if failed:
+        raise typer.Exit(1)
+
+
+def slides(
+    profile: Annotated[str, typer.Option(help="reader, paper or smoke.")] = "reader",
+) -> None:
+    """Make slides of the executed chapters, from their cells tagged `slide`."""
+    from armsrace.publishing.layout import Layout, notebooks
+    from armsrace.publishing.slides import write_all
+
+    try:
+        layout = Layout(profile)
+    except (FileNotFoundError, ValueError) as error:
+        raise typer.BadParameter(str(error)) from error
+    decks = write_all(notebooks(), layout)
+    for path in decks:
+        typer.echo(path)
+    if not decks:
+        typer.echo(f"no slides: run `armsrace build --profile {profile}` first", err=True)
+        raise typer.Exit(1)
+
+
+def grade(
+    files: Annotated[list[Path], typer.Argument(help="Students' notebooks.")],
+) -> None:
+    """Grade students' notebooks by the checks of the exercises. This runs their code."""
+    from armsrace.publishing.grading import grade as grade_one
+    from armsrace.publishing.layout import notebooks
+
+    chapters = notebooks()
+    for file in files:
+        try:
+            grades = grade_one(file, chapters)
+        except (OSError, ValueError) as error:
+            raise typer.BadParameter(str(error)) from error
+        right = sum(one.verdict.startswith("right") for one in grades)
+        typer.echo(f"{file}: {right} of {len(grades)} right")
+        for one in grades:
+            typer.echo(f"  {one.exercise}  {one.verdict}")

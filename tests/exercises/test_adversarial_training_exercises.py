@@ -1,0 +1,109 @@
+"""Right answers pass, wrong ones get the hint they need, empty ones are not judged."""
+
+import pytest
+import torch
+from torch.nn import functional
+
+from armsrace.attacks import fgsm
+from armsrace.exercises import ExerciseError
+from armsrace.exercises import adversarial_training as chapter
+
+CHECKS = [chapter.check_mixed_loss, chapter.check_blind_step, chapter.check_reopened]
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("answer", [None, ..., lambda *_: None, lambda *_: ...])
+def test_nothing_is_not_judged(check, answer, capsys) -> None:
+    check(answer)
+    assert "not attempted yet" in capsys.readouterr().out
+
+
+def step(model, images, labels, epsilon):
+    """FGSM by hand."""
+    moving = images.clone().requires_grad_()
+    loss = functional.cross_entropy(model(moving), labels)
+    return (images + epsilon * torch.autograd.grad(loss, moving)[0].sign()).clamp(0, 1)
+
+
+def mixed(model, images, labels, epsilon, alpha, *, weight=1.0):
+    """The right answer to 10.1, times a weight."""
+    moved = step(model, images, labels, epsilon)
+    clean, attacked = (functional.cross_entropy(model(x), labels) for x in (images, moved))
+    return weight * (alpha * clean + (1 - alpha) * attacked)
+
+
+def test_mixed_loss(capsys) -> None:
+    chapter.check_mixed_loss(mixed)
+    assert "Exercise “The loss”: right" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        (lambda m, x, y, e, a: mixed(m, x, y, e, 1 - a), "alpha is the weight of the clean"),
+        (lambda m, x, y, e, a: mixed(m, x, y, e, a, weight=8), "not the sum"),
+        (lambda m, x, y, e, a: mixed(m, x, y, 0.0, a), "missing"),
+        (lambda m, x, y, e, a: mixed(m, x, y, -e, a), "yours decreases it"),
+        (lambda m, x, y, e, a: mixed(m, x, y, e / 2, a), "yours"),
+        (lambda m, x, y, e, a: m(x), "one number"),
+    ],
+)
+def test_mixed_loss_hints(wrong, hint: str) -> None:
+    with pytest.raises(ExerciseError, match=hint):
+        chapter.check_mixed_loss(wrong)
+
+
+def blind(model, images, epsilon):
+    """The right answer to 10.2."""
+    return step(model, images, model(images).argmax(1), epsilon)
+
+
+def test_blind_step(capsys) -> None:
+    chapter.check_blind_step(blind)
+    assert "Exercise “A step that does not leak”: right" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        (lambda m, x, e: blind(m, x, -e), "more confident"),
+        (lambda m, x, e: blind(m, x, e / 2), "largest logit"),
+        (lambda m, x, e: blind(m, x, e)[0], "shape"),
+        (lambda m, x, e: blind(m, x, e).requires_grad_(), "detach"),
+        (lambda m, x, e: fgsm(m, x, m(x).argmin(1), epsilon=e).images, "largest logit"),
+    ],
+)
+def test_blind_step_hints(wrong, hint: str) -> None:
+    with pytest.raises(ExerciseError, match=hint):
+        chapter.check_blind_step(wrong)
+
+
+def reopened(hard, soft):
+    """The right answer to 10.3."""
+
+    def joined(values):
+        smooth = soft(values)
+        return hard(values).detach() + (smooth - smooth.detach())
+
+    return joined
+
+
+def test_reopened(capsys) -> None:
+    chapter.check_reopened(reopened)
+    assert "Exercise “Give a slope back”: right" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        (lambda hard, soft: soft, "must be those of hard"),
+        (lambda hard, soft: lambda x: hard(x) + soft(x) - soft(x).detach(), "are added"),
+        (lambda hard, soft: lambda x: hard(x).detach(), "no gradient"),
+        (lambda hard, soft: hard, "not that of soft"),
+        (lambda hard, soft: lambda x: reopened(hard, soft)(x) + 1, "not those of hard"),
+        (lambda hard, soft: torch.zeros(3), "return a function"),
+    ],
+)
+def test_reopened_hints(wrong, hint: str) -> None:
+    with pytest.raises(ExerciseError, match=hint):
+        chapter.check_reopened(wrong)

@@ -1,0 +1,71 @@
+"""Right answers pass, wrong ones get the hint they need, empty ones are not judged."""
+
+import pytest
+import torch
+
+from armsrace.attacks.audio.room_simulation import reverberated
+from armsrace.exercises import ExerciseError
+from armsrace.exercises import beyond_images as chapter
+from armsrace.losses import dlr, margin
+
+CHECKS = [chapter.check_levels, chapter.check_echo, chapter.check_ratio]
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("answer", [None, ..., lambda *_: None, lambda *_: ...])
+def test_nothing_is_not_judged(check, answer, capsys) -> None:
+    check(answer)
+    assert "not attempted yet" in capsys.readouterr().out
+
+
+def together(levels):
+    """The right answer to 21.1."""
+    return (
+        10 * torch.logsumexp(levels * torch.tensor(10.0).log() / 10, 1) / torch.tensor(10.0).log()
+    )
+
+
+def echo(waves, responses):
+    """The right answer to 21.2."""
+    return reverberated(waves[:, None, None], responses).flatten(1)
+
+
+def circular(waves, responses):
+    """The end comes back at the beginning."""
+    return torch.fft.irfft(torch.fft.rfft(waves) * torch.fft.rfft(responses, 40), 40)
+
+
+RIGHT = {
+    "Levels that add": (chapter.check_levels, together),
+    "A sound in a room": (chapter.check_echo, echo),
+    "A loss without a scale": (chapter.check_ratio, dlr),
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_right(name, capsys) -> None:
+    check, answer = RIGHT[name]
+    check(answer)
+    assert f"Exercise “{name}”: right" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("check", "wrong", "hint"),
+    [
+        (chapter.check_levels, lambda v: v.sum(1), "levels are logarithms"),
+        (chapter.check_levels, lambda v: 2 * together(v / 2), "powers add, not amplitudes"),
+        (chapter.check_levels, lambda v: together(v) / 10, "in bels"),
+        (chapter.check_levels, lambda v: v.amax(1), "convert dB to powers"),
+        (chapter.check_levels, lambda v: together(v)[0], "one level for each row"),
+        (chapter.check_echo, circular, "echoes at its beginning"),
+        (chapter.check_echo, lambda w, r: echo(w, r.flip(1)), "the sum over k"),
+        (chapter.check_echo, lambda w, r: echo(w, r)[:, :20], "as many samples"),
+        (chapter.check_ratio, lambda z, y: -dlr(z, y), "the sign"),
+        (chapter.check_ratio, margin, "100 times larger"),
+        (chapter.check_ratio, lambda z, y: margin(z, y) / 3, "the largest minus the third"),
+        (chapter.check_ratio, lambda z, y: dlr(z, y)[0], "one number for each"),
+    ],
+)
+def test_hints(check, wrong, hint: str) -> None:
+    with pytest.raises(ExerciseError, match=hint):
+        check(wrong)

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from pybtex.database import parse_file
+
+from armsrace.publishing.launch_notebooks import plain, write_all
+from armsrace.publishing.layout import Layout, notebooks
+from armsrace.publishing.repository import VARIABLE
+from armsrace.resources import CLONE
+from tests.publishing.small_book import chapter
+
+REFERENCES = parse_file(str(CLONE / "book" / "references.bib"))
+
+
+@pytest.mark.parametrize(
+    ("myst", "markdown"),
+    [
+        ("see {cite:p}`goodfellow2015`", "see (Goodfellow et al., 2015)"),
+        ("{cite:t}`carlini2017` show", "Carlini and Wagner (2017) show"),
+        ("{cite:p}`carlini2017,madry2018`", "(Carlini and Wagner, 2017; Madry et al., 2018)"),
+        ("by {eq}`eq-step` and {ref}`the table <tab-one>`", "by eq-step and the table"),
+        ("(a-label)=\n## Title", "## Title"),
+        ("$x$ and {math}`y`", "$x$ and $y$"),
+        ("```{math}\n:label: eq-one\nx = 1\n```", "$$\nx = 1\n$$"),
+        ("```python\nx = {}\n:a: b\n```", "```python\nx = {}\n:a: b\n```"),
+        (":::{note}\nMind.\n:::", "> **Note**\n>\n> Mind.\n"),
+        (":::{admonition} Units\n:class: tip\nPixels.\n:::", "> **Units**\n>\n> Pixels.\n"),
+        (
+            "````{dropdown} Solution\n```python\nx\n```\n````",
+            "> **Solution**\n>\n> ```python\n> x\n> ```\n",
+        ),
+    ],
+)
+def test_myst_becomes_plain_markdown(myst: str, markdown: str) -> None:
+    assert plain(myst, REFERENCES) == markdown
+
+
+def test_launch_notebook_installs_the_package_and_has_no_outputs(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "chapters/01_one.md").write_text(chapter("1 + 1", prose="By {cite:t}`madry2018`."))
+    (project / "book/references.bib").write_text((CLONE / "book/references.bib").read_text())
+    monkeypatch.setenv(VARIABLE, "git@example.org:a/b.git")
+    layout = Layout("reader", project)
+    write_all(notebooks(project), layout)
+    notebook = nbformat.read(layout.launch / "01_one.ipynb", 4)
+    nbformat.validate(notebook)
+    assert "By Madry et al. (2018)." in notebook.cells[0].source
+    assert "git+https://example.org/a/b" in notebook.cells[1].source
+    assert all(not cell.get("outputs") for cell in notebook.cells)
+
+
+def test_without_a_repository_the_notebook_says_what_to_do(project: Path) -> None:
+    (project / "book/references.bib").write_text("")
+    layout = Layout("reader", project)
+    write_all(notebooks(project), layout)
+    for folder in (layout.launch, layout.launch / "student"):
+        setup = nbformat.read(folder / "01_one.ipynb", 4).cells[1].source
+        assert "git+" not in setup and "http" not in setup
+        exec(setup, {})  # the package is here
+        with pytest.raises(ImportError, match=r"run `pip install .` in a clone"):
+            exec(setup.replace('"armsrace")', '"armsrace_of_nobody")'), {})
+
+
+def test_every_chapter_of_this_repository_becomes_a_launch_notebook(tmp_path: Path) -> None:
+    for page in notebooks(CLONE):
+        text = plain(page.path.read_text(encoding="utf-8").split("---\n", 2)[2], REFERENCES)
+        assert "{cite" not in text
+        assert ":::" not in text

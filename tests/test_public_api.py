@@ -1,0 +1,69 @@
+"""What is public, by name: to take a name away or to rename it is a decision, not an accident."""
+
+from __future__ import annotations
+
+import inspect
+from importlib import import_module
+
+import pytest
+
+from armsrace.resources import CLONE
+
+PUBLIC = {
+    "attacks": """
+        auto_pgd bim boundary carlini_wagner_l0 carlini_wagner_l2 carlini_wagner_linf ddn
+        deepfool fgsm finite_difference gaussian_noise jsma latent_descent least_likely mi_fgsm
+        on_manifold one_pixel pgd pointwise rand_fgsm salt_and_pepper square substitute transfer
+        uniform_noise universal
+    """,
+    "attacks.adaptive": """
+        EstimatedGradient bpda eot estimated_gradient unrolled
+    """,
+    "defenses": """
+        AdamSearch AnalysisBySynthesis Binarized ClassWeighted CrossNetworkNLL DeepImagePrior
+        Detected Divergence Explanation Inversion JensenShannon LatentProjection LatentSearch
+        LevenbergMarquardt MagNet NearestNeighbor PolishedSearch Purified ReconstructionError
+        TemperatureScaled adversarial_loss at_temperature detection_rate distilled_from
+        divergence divergence_apart ensemble_images epsilon_warmup fgsm_images fitted_factors
+        inversion_path invert jensen_shannon pgd_images rand_fgsm_images robust_manifold_loss
+        soft_labels threshold_at trades
+    """,
+    "evaluation": """
+        Case MaskingReport RobustnessCurve SynthesisBounds TargetCases WorstCase accuracy
+        accuracy_at all_targets attack_in_batches autoattack best_average_worst halfspace_bounds
+        linf_bounds masking_report median_distance perturbation_sizes robustness_curve seeded
+        smallest_epsilon synthesis_bounds wilson with_interval worst_case
+    """,
+    "evaluation.arena": """
+        ATTACKS BUDGETS DEFENSES Defended Defense Entry Job NORMS OutcomesError arena_jobs
+        collected export measure read run run_folder
+    """,
+    "datasets": """
+        CIFAR10_CLASSES Dataset DatasetCorrupt DatasetNotFound FileStatus HELD_OUT Pictures
+        available celeba cifar10 describe download held_out image_folder load mnist status
+        training
+    """,
+    "ledger": """
+        Claim Measurement Recording Verdict check load_claims load_measured measure page record
+        recorded table verdict verdicts
+    """,
+}
+ZOO = ("build", "card", "entry", "load", "names")
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_a_module_exports_these_names(module: str) -> None:
+    found = import_module(f"armsrace.{module}")
+    assert set(found.__all__) == set(PUBLIC[module].split())
+    assert all(hasattr(found, name) for name in found.__all__)
+
+
+def test_the_zoo_has_these_functions() -> None:
+    zoo = import_module("armsrace.models.zoo")
+    assert all(inspect.isfunction(getattr(zoo, name)) for name in ZOO)
+
+
+@pytest.mark.parametrize("module", ["attacks", "attacks.adaptive", "defenses", "evaluation"])
+def test_the_reference_page_has_the_module(module: str) -> None:
+    reference = (CLONE / "book" / "api.md").read_text(encoding="utf-8")
+    assert f".. automodule:: armsrace.{module}\n" in reference
