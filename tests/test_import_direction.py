@@ -53,6 +53,51 @@ def test_no_layer_imports_a_later_one() -> None:
     assert violations(PACKAGE) == []
 
 
+def circle(package: Path) -> list[str]:
+    """Modules that import each other in a circle at their top, the first that is found."""
+    modules = {
+        ".".join([package.name, *path.relative_to(package).with_suffix("").parts]).removesuffix(
+            ".__init__"
+        ): path
+        for path in package.rglob("*.py")
+    }
+    imports: dict[str, set[str]] = {}
+    for name, path in modules.items():
+        named = [
+            node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ImportFrom)
+        ]
+        found = {f"{node.module}.{alias.name}" for node in named for alias in node.names}
+        found |= {str(node.module) for node in named}
+        # A package that collects names for others is not what its own modules are made of.
+        imports[name] = {other for other in found & modules.keys() if not name.startswith(other)}
+    done: set[str] = set()
+
+    def follow(name: str, way: list[str]) -> list[str]:
+        if name in way:
+            return [*way[way.index(name) :], name]
+        if name in done:
+            return []
+        for other in sorted(imports[name]):
+            if found := follow(other, [*way, name]):
+                return found
+        done.add(name)
+        return []
+
+    return next(filter(None, (follow(name, []) for name in sorted(modules))), [])
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert circle(PACKAGE) == []
+
+
+def test_a_circle_is_found(tmp_path: Path) -> None:
+    package = tmp_path / "armsrace"
+    package.mkdir()
+    for name, other in (("one", "two"), ("two", "three"), ("three", "one")):
+        (package / f"{name}.py").write_text(f"from armsrace.{other} import thing\n")
+    assert circle(package) == [f"armsrace.{name}" for name in ("one", "two", "three", "one")]
+
+
 def test_every_module_belongs_to_a_layer() -> None:
     found = {_layer(path, PACKAGE) for path in PACKAGE.rglob("*.py")}
     assert found - {"__init__"} <= RANK.keys() and len(found) > 8
