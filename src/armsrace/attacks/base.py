@@ -56,7 +56,7 @@ def call_model(model: Model, images: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class AttackContext:
-    """A model, images (N, C, H, W), true labels (N,), wanted targets (N,) or None, and the box."""
+    """A model, images (N, C, H, W), labels (N,), targets (N,) or None, and the pixel bounds."""
 
     model: Model
     images: Tensor
@@ -65,7 +65,7 @@ class AttackContext:
     bounds: Bounds
 
     def logits(self, images: Tensor) -> Tensor:
-        """The model's answer (N, K) for images (N, C, H, W), checked to be logits."""
+        """Logits (N, K) of images (N, C, H, W), checked to be logits."""
         logits = call_model(self.model, images)
         check_logits(logits, len(images))
         check_classes(self.labels, logits.shape[1])
@@ -81,10 +81,10 @@ class AttackContext:
         return predictions == self.targets
 
     def loss_and_grad(self, images: Tensor, loss: Loss = cross_entropy) -> tuple[Tensor, Tensor]:
-        """How adversarial each image is (N,), and the gradient (N, C, H, W) of that.
+        """The adversarial loss (N,) and its gradient (N, C, H, W) with respect to the images.
 
-        That is the loss of the label, or minus that of the target: an attack ascends. Losses are
-        summed over the batch, so an image's gradient does not depend on its neighbors. Raises
+        That is the loss of the label, or minus the loss of the target: attacks maximize it. Losses
+        are summed over the batch, so an image's gradient does not depend on its neighbors. Raises
         ValueError where the model's answer does not depend differentiably on the images.
         """
         images = images.detach().requires_grad_()
@@ -138,7 +138,7 @@ class AttackContext:
 
 
 def checked_grad(value: Tensor, images: Tensor, again: bool = False) -> Tensor:
-    """The gradient of a number in the images, checked; again=True keeps the graph for another."""
+    """The gradient of a scalar with respect to the images, checked to be there and finite."""
     gradient: Tensor | None = None
     if value.requires_grad:
         gradient = torch.autograd.grad(value, images, retain_graph=again, allow_unused=True)[0]
@@ -196,7 +196,7 @@ class PerImage:
 class PerImageAdam(PerImage):
     """Adam (Kingma and Ba 2015, Algorithm 1) whose rows have moments and step counts of their own.
 
-    x (M, …): what descends. counts (M,): the steps of each row since it last began.
+    x (M, …): the variable being minimized. counts (M,): each row's steps since its last restart.
     """
 
     BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
@@ -223,6 +223,6 @@ class PerImageAdam(PerImage):
         self.x -= size * mean / (square.sqrt() + self.EPSILON)
 
     def restart(self, which: Tensor, x: Tensor) -> None:
-        """Begin again, with no moments, at x (M, …) where `which` (M,) is True."""
+        """Restart, with no moments, at x (M, …) where `which` (M,) is True."""
         self.x[which] = x[which]
         self._mean[which], self._square[which], self.counts[which] = 0, 0, 0

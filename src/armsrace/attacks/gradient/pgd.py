@@ -41,7 +41,8 @@ def pgd(
 ) -> AttackResult:
     """Gradient steps, each projected back onto the ball of radius epsilon and the box.
 
-    xᵗ⁺¹ = Π(xᵗ + α · sign(∇ₓ J(xᵗ, y))) in L∞, from a random point of the ball.
+    xₙ₊₁ = Π(xₙ + α · sign(∇ₓ J(xₙ, y))) in L∞, from a random point of the ball. Π projects onto the
+    ball and then clips to the box.
 
     Args:
         model: images to logits (N, K).
@@ -49,20 +50,27 @@ def pgd(
         labels: (N,) int64, the true classes.
         epsilon: the budget in pixel units of `norm`.
         steps: gradient steps per restart; all are taken.
-        step_size: α, in pixel units; 2.5 · epsilon / steps by default, the authors' rule of thumb.
+        step_size: α, in pixel units; 2.5 · epsilon / steps by default, as in the paper's attacks of
+            100 steps.
         norm: "linf", "l2" or "l1".
         random_start: begin at a random point of the ball, not at the image.
-        restarts: independent starts; an image keeps its first success, else its greatest loss.
+        restarts: independent starts; an image keeps its first success, or else the result with the
+            largest loss.
         targets: (N,) int64 wanted classes.
         bounds: the box of valid pixels, kept after each step.
         loss: J, per image; `losses.margin` gives the authors' "CW" variant.
         generator: source of the random starts; a new one seeded 0 by default.
 
     Returns:
-        The last iterates, of the best restart.
+        Each image's last iterate, from its best restart.
 
     Raises:
         ValueError: also for restarts without a random start, which would all be the same.
+
+    Differences from the paper:
+        * In L2 and L1 the result is in the ball and in the box, but not always the nearest such
+          point: the projection onto the ball comes first, the clipping second.
+        * There are steps in L1 (`norms.steepest_direction`).
 
     Cost:
         One forward and one backward pass per step, and one forward pass per restart. Later
