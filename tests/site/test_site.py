@@ -69,7 +69,7 @@ def test_every_chapter_has_a_slider_a_strip_and_its_notebook() -> None:
         assert (SITE / "notebooks" / f"{Path(page).stem}.ipynb").is_file(), page
 
 
-@pytest.mark.parametrize("name", ["carlini_wagner_l2", "straight_through", "masking_report"])
+@pytest.mark.parametrize("name", ["carlini_wagner_l2", "bpda", "masking_report"])
 def test_search_finds_functions(browser: Browser, address: str, name: str) -> None:
     page = browser.new_page()
     page.goto(f"{address}/search.html?q={name}")
