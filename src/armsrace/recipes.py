@@ -293,7 +293,7 @@ RECIPES |= {
     ),
     "tramer-a-ensemble": _tramer(
         adversarial_loss(ensemble_images(_EPSILON, ("tramer-a", "tramer-c", "tramer-d"))),
-        "FGSM images of itself, A, C and D in turn by lot", 5,
+        "FGSM images of itself, A, C and D in random turn", 5,
     ),
     "madry-pgd": Recipe(
         32, 128, Adam, one_cycle(1e-3),
@@ -307,8 +307,8 @@ RECIPES |= {
     ),
     "manifold-robust": _retrained(
         robust_manifold_loss(_NEAR, epsilon=1.5),
-        "; each eighth batch by lot .5 of the divergence of 32 overpowered pairs, epsilon 1.5, "
-        "50 steps",
+        "; one batch in eight, at random: .5 of the divergence of 32 overpowered pairs, "
+        "epsilon 1.5, 50 steps",
     ),
     "manifold-pgd": _retrained(_NEAR, ""),
     "defense-gan-a-rec": replace(

@@ -27,7 +27,7 @@ def sizes(outcomes: pd.DataFrame, norm: Norm) -> pd.Series:
 
 
 def within(outcomes: pd.DataFrame, norm: Norm) -> pd.Series:
-    """Whether each row's image is adversarial within the norm's budget, whoever found it."""
+    """Whether each row's image is adversarial within the norm's budget, by any attack."""
     return sizes(outcomes, norm) <= BUDGETS[norm] * (1 + ROUNDING)
 
 
