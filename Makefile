@@ -1,7 +1,7 @@
 # Each target sets up .venv by itself; that takes minutes the first time and no time after.
 PYTHON ?= python3
 VENV := .venv/bin
-# Compiling what is imported again takes each process eight seconds; .venv is where it is kept.
+# Without compiled files each process takes eight seconds to import; they are kept in .venv.
 export PYTHONDONTWRITEBYTECODE :=
 # What most laptops have: torch, oneDNN and MKL leave a newer processor's instructions unused.
 AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2

@@ -4,7 +4,7 @@ All run in the same process on the same images, interleaved round by round, so t
 the machine does hits them alike; a ratio is taken within each round, and the median is printed.
 Ours ends with one forward pass more than the others: success is read off the images returned.
 
-With --keep the ratios to the bare loop are kept by commit in data/measured/bench.json. The run then
+With --keep the ratios to the bare loop are kept by commit in benchmarks/history.json. The run then
 fails where one has grown by more than a quarter since the last kept commit. That ratio depends
 little on the machine, so it shows an attack that has become slower.
 """
@@ -41,7 +41,7 @@ except ImportError as error:
 Run = Callable[[], object]
 NETWORKS = ("s3-cnn", "carlini-wagner")
 EPSILON, TARGET = 0.3, 1.15  # PGD's target is a ratio to the bare loop
-KEPT = CLONE / "data" / "measured" / "bench.json"
+KEPT = CLONE / "benchmarks" / "history.json"
 SLOWER = 1.25
 CONSOLE = Console()
 

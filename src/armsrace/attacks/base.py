@@ -20,20 +20,7 @@ from armsrace.contracts import (
     check_logits,
 )
 from armsrace.losses import Loss, cross_entropy
-
-
-@contextmanager
-def eval_mode(*parts: object) -> Iterator[None]:
-    """Hold those that are modules in evaluation mode; every submodule's own is put back."""
-    held = [part for part in parts if isinstance(part, nn.Module)]
-    modes = {part: part.training for whole in held for part in whole.modules()}
-    for whole in held:
-        whole.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes.items():
-            part.training = training
+from armsrace.models.layers import eval_mode
 
 
 def call_model(model: Model, images: Tensor) -> Tensor:
@@ -87,10 +74,19 @@ class AttackContext:
         are summed over the batch, so an image's gradient does not depend on its neighbors. Raises
         ValueError where the model's answer does not depend differentiably on the images.
         """
+        losses, grad, _ = self.loss_grad_and_success(images, loss)
+        return losses, grad
+
+    def loss_grad_and_success(
+        self, images: Tensor, loss: Loss = cross_entropy
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As `loss_and_grad`, and which images are adversarial (N,), from the same pass."""
         images = images.detach().requires_grad_()
         with torch.enable_grad():
-            losses = self.adversarial_loss(self.logits(images), loss)
-            return losses.detach(), checked_grad(losses.sum(), images)
+            logits = self.logits(images)
+            losses = self.adversarial_loss(logits, loss)
+            grad = checked_grad(losses.sum(), images)
+        return losses.detach(), grad, self.is_adversarial(logits.detach())
 
     def jacobian(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (N, K) and the gradient of each (N, K, C, H, W): one pass forward, K backward.
@@ -102,7 +98,7 @@ class AttackContext:
         images = images.detach().requires_grad_()
         with torch.enable_grad():
             logits = self.logits(images)
-            rows = [checked_grad(total, images, again=True) for total in logits.sum(dim=0)]
+            rows = [checked_grad(total, images, retain_graph=True) for total in logits.sum(dim=0)]
             return logits.detach(), torch.stack(rows, dim=1)
 
     @torch.no_grad()
@@ -137,11 +133,13 @@ class AttackContext:
         return loss(logits, self.labels) if self.targets is None else -loss(logits, self.targets)
 
 
-def checked_grad(value: Tensor, images: Tensor, again: bool = False) -> Tensor:
+def checked_grad(value: Tensor, images: Tensor, retain_graph: bool = False) -> Tensor:
     """The gradient of a scalar with respect to the images, checked to be there and finite."""
     gradient: Tensor | None = None
     if value.requires_grad:
-        gradient = torch.autograd.grad(value, images, retain_graph=again, allow_unused=True)[0]
+        gradient = torch.autograd.grad(value, images, retain_graph=retain_graph, allow_unused=True)[
+            0
+        ]
     if gradient is None:
         raise ValueError("model must be differentiable in its images, got a constant")
     # The sum is not finite where one entry is not, and costs less than asking each.

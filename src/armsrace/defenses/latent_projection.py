@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from armsrace.attacks.base import eval_mode
 from armsrace.contracts import Decoder, check_at_least, check_count, check_images
+from armsrace.models.layers import eval_mode
 from armsrace.precision import autocast
 from armsrace.randomness import Keys, default_generator
 

@@ -63,18 +63,17 @@ def parameters(model: nn.Module) -> int:
 
 
 @contextmanager
-def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Hold a model in evaluation mode; every submodule's own is put back.
-
-    A wrapper in training mode may hold a network that is not.
-    """
-    modes = {part: part.training for part in model.modules()}
-    model.eval()
+def eval_mode(*parts: object) -> Iterator[None]:
+    """Put those parts that are modules in evaluation mode; restore each submodule's on exit."""
+    wholes = [part for part in parts if isinstance(part, nn.Module)]
+    modes = {module: module.training for whole in wholes for module in whole.modules()}
+    for whole in wholes:
+        whole.eval()
     try:
         yield
     finally:
-        for part, training in modes.items():
-            part.training = training
+        for module, training in modes.items():
+            module.training = training
 
 
 @torch.inference_mode()

@@ -86,6 +86,7 @@ class BestAdversarials:
     """
 
     def __init__(self, context: AttackContext, confidence: float) -> None:
+        # With the gradient, which refuses a model that has none before the search begins.
         margins, _ = context.loss_and_grad(context.images, margin)
         self._whole, self._part = context, context
         self._results = context.images.clone()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from armsrace.attacks.base import AttackContext, attack_context, eval_mode
+from armsrace.attacks.base import AttackContext, attack_context
 from armsrace.attacks.generative.decoder import LatentAdam, check_latents, decode
 from armsrace.contracts import (
     UNIT,
@@ -22,6 +22,7 @@ from armsrace.contracts import (
     check_count,
 )
 from armsrace.losses import margin
+from armsrace.models.layers import eval_mode
 from armsrace.norms import batch_view
 
 MAX_WEIGHT = 1e6  # of the margin: without a limit c overflows where no image is adversarial

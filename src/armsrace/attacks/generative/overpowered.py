@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from armsrace.attacks.base import checked_grad, eval_mode
+from armsrace.attacks.base import checked_grad
 from armsrace.attacks.generative.decoder import LatentAdam, check_latents, decode
 from armsrace.contracts import (
     UNIT,
@@ -21,6 +21,7 @@ from armsrace.contracts import (
     check_count,
     check_logits,
 )
+from armsrace.models.layers import eval_mode
 from armsrace.randomness import default_generator
 
 __all__ = ["Pairs", "between", "overpowered", "pair_starts"]

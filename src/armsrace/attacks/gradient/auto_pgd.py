@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from armsrace.attacks.base import AttackContext, attack_context, checked_grad
+from armsrace.attacks.base import AttackContext, attack_context
 from armsrace.attacks.gradient.pgd import best_of_restarts, random_perturbation
 from armsrace.contracts import (
     UNIT,
@@ -119,7 +119,7 @@ def algorithm_1(
         """P_S, onto the intersection of ball and box."""
         return bounds.clip(clean + project(x - clean, norm, epsilon))
 
-    f, grad, is_adversarial = _loss_and_grad(context, x_0, loss)
+    f, grad, is_adversarial = context.loss_grad_and_success(x_0, loss)
     x, x_previous, eta = x_0, x_0, torch.full_like(f, 2 * epsilon)
     x_max, f_max, grad_max = x_0, f, grad
     # What is returned. It may differ from x_max, since an adversarial point is preferred.
@@ -133,7 +133,7 @@ def algorithm_1(
         z = projected(x + batch_view(eta) * steepest_direction(grad, norm, x, bounds))
         x_next = projected(x + ((z - x) * alpha + (x - x_previous) * (1 - alpha)))
         x, x_previous, f_previous = x_next, x, f
-        f, grad, is_adversarial = _loss_and_grad(context, x, loss)
+        f, grad, is_adversarial = context.loss_grad_and_success(x, loss)
         increases += f > f_previous
 
         increased = f > f_max
@@ -156,16 +156,6 @@ def algorithm_1(
             grad = torch.where(batch_view(halved), grad_max, grad)
             increases, last_checkpoint, f_max_then = torch.zeros_like(increases), k, f_max
     return best_adv
-
-
-def _loss_and_grad(context: AttackContext, x: Tensor, loss: Loss) -> tuple[Tensor, Tensor, Tensor]:
-    """The loss (N,), its gradient (N, C, H, W), and which images are adversarial (N,)."""
-    x = x.detach().requires_grad_()
-    with torch.enable_grad():
-        logits = context.logits(x)
-        f = context.adversarial_loss(logits, loss)
-        grad = checked_grad(f.sum(), x)
-    return f.detach(), grad, context.is_adversarial(logits.detach())
 
 
 def checkpoints(steps: int) -> set[int]:

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from armsrace.attacks.base import AttackContext, attack_context, checked_grad
+from armsrace.attacks.base import AttackContext, attack_context
 from armsrace.contracts import (
     UNIT,
     AttackResult,
@@ -101,7 +101,7 @@ def _algorithm_1(
     epsilon = torch.full_like(farthest, init_epsilon)
     best_distance = torch.full_like(farthest, torch.inf)
     for k in range(steps):
-        g, is_adversarial = _grad(context, x_k)
+        _, g, is_adversarial = context.loss_grad_and_success(x_k, log_odds)
         delta = x_k - x
         distance = distances(delta, "l2")
         nearer = is_adversarial & (distance < best_distance)
@@ -115,15 +115,6 @@ def _algorithm_1(
         x_k = _rounded(bounds.clip(x + batch_view(epsilon) * direction), levels, bounds)
     # The last iterate has not been judged: it may be the only success.
     return torch.where(batch_view(best_distance.isfinite()), best_adv, x_k)
-
-
-def _grad(context: AttackContext, x: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradient g (N, C, H, W) that leads to an error, and which images are adversarial (N,)."""
-    x = x.detach().requires_grad_()
-    with torch.enable_grad():
-        logits = context.logits(x)
-        g = checked_grad(context.adversarial_loss(logits, log_odds).sum(), x)
-    return g, context.is_adversarial(logits.detach())
 
 
 def _rounded(images: Tensor, levels: int | None, bounds: Bounds) -> Tensor:

@@ -134,7 +134,7 @@ def _alpha_beta(context: AttackContext, x: Tensor, form: Form) -> tuple[Tensor, 
             own = -others
         else:
             output = logits.gather(1, classes[:, None])
-            own = _per_pixel(checked_grad(output.sum(), x, again=True))
+            own = _per_pixel(checked_grad(output.sum(), x, retain_graph=True))
             others = _per_pixel(checked_grad(logits.sum(), x)) - own
     alpha, beta = (own, others) if context.targets is not None else (others, own)
     return logits.detach(), alpha, beta
