@@ -1,4 +1,4 @@
-"""The breaks of chapters 10 to 13 on more digits than a page has time for.
+"""The breaks of four defenses on more digits than a page has time for.
 
 Each search has the settings of its page in the reader profile, and runs in batches.
 """
@@ -51,7 +51,7 @@ def _measure(name: str, value: float, found: AttackResult) -> None:
 
 
 def trained(digits: int) -> None:
-    """Chapter 10: Madry's network in L2, its first layer's gradient smoothed; two others by PGD."""
+    """Training: Madry's network in L2, its first layer's gradient smoothed; two others by PGD."""
     layers, (images, labels) = list(zoo.load("madry-pgd").children()), _first(digits)
     hard, soft = (nn.Sequential(layers[0], bend) for bend in (nn.ReLU(), nn.Softplus(beta=20.0)))
     gate = nn.Sequential(bpda(hard, backward=soft), *layers[2:]).eval()
@@ -72,7 +72,7 @@ def trained(digits: int) -> None:
 
 
 def distilled(digits: int) -> None:
-    """Chapter 11: a random wrong target on the network distilled at T = 100."""
+    """Distillation: a random wrong target on the network distilled at T = 100."""
     model, (images, labels) = zoo.load("distilled-100"), _first(digits)
     generator = torch.Generator().manual_seed(0)
     targets = (labels + torch.randint(1, 10, labels.shape, generator=generator)) % 10
@@ -83,7 +83,7 @@ def distilled(digits: int) -> None:
 
 
 def detectors(digits: int) -> None:
-    """Chapter 12: the second likeliest class past the VAE and the RBF network, at 5 % each."""
+    """Detection: the second likeliest class past the VAE and the RBF network, at 5 % each."""
     model, vae, rbf = (zoo.load(name) for name in ("s3-cnn", "s3-vae", "rbf"))
     guard: nn.Module = model
     for score in (defenses.Divergence(vae), defenses.CrossNetworkNLL(model, rbf)):
@@ -98,7 +98,7 @@ def detectors(digits: int) -> None:
 
 
 def magnet(digits: int) -> None:
-    """Chapter 13: the second likeliest class past MagNet, its weights known or imitated."""
+    """MagNet: the second likeliest class past MagNet, its weights known or imitated."""
     model, (images, labels) = zoo.load("carlini-wagner"), _first(digits)
     targets = _second(model, images, labels)
     defense, imitation = _magnet("", RATE), _magnet("-other", 4 * RATE)
@@ -114,7 +114,7 @@ def magnet(digits: int) -> None:
 
 
 def unaware(digits: int) -> None:
-    """Chapter 13: the two slowest attacks of an attacker who does not know of MagNet."""
+    """MagNet: the two slowest attacks of an attacker who does not know of MagNet."""
     defense, (images, labels) = _magnet("", RATE), _first(digits)
     linf = partial(attacks.carlini_wagner_linf, initial_constant=1.0, decrease=0.9, **SLOW)
     columns = {}
@@ -128,7 +128,7 @@ def unaware(digits: int) -> None:
 
 
 def confident(digits: int) -> None:
-    """Chapter 13: what each prong handles of images with a margin of κ logits, MagNet unknown."""
+    """MagNet: what each prong handles of images with a margin of κ logits, MagNet unknown."""
     defense, (images, labels) = _magnet("", RATE), _first(digits)
     rows = []
     for kappa in KAPPAS:
@@ -145,7 +145,7 @@ def confident(digits: int) -> None:
 
 
 def lot(digits: int) -> None:
-    """Chapter 13: accuracy behind each of eight reformers on images made against each of them."""
+    """MagNet: accuracy behind each of eight reformers on images made against each of them."""
     model, (images, labels) = zoo.load("carlini-wagner"), _first(digits)
     reformed = [defenses.Purified(member, model) for member in zoo.load("magnet-team")]
     attack = partial(attacks.carlini_wagner_l2, initial_constant=1.0, **BRIEF)
@@ -158,7 +158,7 @@ def lot(digits: int) -> None:
 
 
 def expected(digits: int) -> None:
-    """Chapter 13: the same lot against an attacker of the mean of the eight logits, by margins."""
+    """MagNet: the same lot against an attacker of the mean of the eight logits, by margins."""
     model, (images, labels) = zoo.load("carlini-wagner"), _first(digits)
     reformed = [defenses.Purified(member, model) for member in zoo.load("magnet-team")]
 

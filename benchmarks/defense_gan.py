@@ -1,4 +1,4 @@
-"""Chapter 14's defense and its breaks on more digits than a page has time for, as the page runs."""
+"""Defense-GAN and its breaks on more digits than a page has time for, as the page runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chapters 17 and 18 on more digits than a page has time for: analysis by synthesis."""
+"""Analysis by synthesis and its bounds on more digits than a page has time for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chapter 15 on more digits and pairs than a page has time for, with the page's settings."""
+"""The robust manifold on more digits and pairs than the page, with its settings."""
 
 from __future__ import annotations
 

@@ -32,6 +32,22 @@ def in_clone() -> bool:
     return (CLONE / "data" / "claims.yml").is_file()
 
 
+def chapter_file(topic: str) -> Path:
+    """A chapter's file by its topic, such as "fgsm": only the file's name has a number.
+
+    Raises:
+        FileNotFoundError: the clone has no such chapter.
+    """
+    for path in (CLONE / "chapters").glob(f"[0-9][0-9]_{topic}.md"):
+        return path
+    raise FileNotFoundError(f"{CLONE} has no chapter on {topic!r}")
+
+
+def chapter_number(topic: str) -> int:
+    """The number of a chapter, from its file's name."""
+    return int(chapter_file(topic).stem[:2])
+
+
 @cache
 def code_version() -> str:
     """The clone's commit, marked if files differ from it; outside a clone, the release."""

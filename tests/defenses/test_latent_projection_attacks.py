@@ -60,7 +60,7 @@ def test_the_search_on_the_range_passes_the_projection(s3_cnn, vae, digits: Digi
 
 
 def test_a_substitute_is_trained_on_the_defended_network(s3_cnn, vae, digits: Digits) -> None:
-    """The black-box attack of chapter 8 takes invert-and-classify as it is."""
+    """The black-box attack takes invert-and-classify as it is."""
     defended = inverted(vae, s3_cnn)
     trained = train_substitute(
         defended, digits[0][100:130], build=classifiers.softmax_regression, rounds=1, epochs=10,

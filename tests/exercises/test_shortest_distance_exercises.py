@@ -1,4 +1,4 @@
-"""The checks of chapter 6 take right answers and name what is wrong with the usual wrong ones."""
+"""The checks take right answers and name what is wrong with the usual wrong ones."""
 
 import pytest
 import torch

@@ -7,9 +7,10 @@ from pydantic import ValidationError
 
 from armsrace.ledger import Claim, Verdict, claims, load_claims, verdict
 from armsrace.ledger.claims import papers
+from armsrace.resources import chapter_file
 
 FIELDS = {
-    "id": "c", "citation": "k", "where": "§1", "chapter": 1, "statement": "s", "protocol": "p",
+    "id": "c", "citation": "k", "where": "§1", "chapter": "fgsm", "statement": "s", "protocol": "p",
     "unit": "%", "reported": 90.0, "source": "paper",
 }  # fmt: skip
 
@@ -76,7 +77,7 @@ def test_memory_is_never_quoted() -> None:
 
 def test_the_shipped_claims_are_sound() -> None:
     claims = load_claims()
-    assert {claim.chapter for claim in claims.values()} <= set(range(1, 22))
+    assert all(chapter_file(claim.chapter) for claim in claims.values())
     for claim in claims.values():
         assert claim.citation in papers(), claim.id
         if claim.reported is not None and claim.band is not None:

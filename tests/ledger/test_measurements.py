@@ -8,6 +8,7 @@ import pytest
 from armsrace import ledger
 from armsrace.ledger import measurements, tables
 from armsrace.ledger.claims import load_claims
+from armsrace.resources import chapter_file
 
 ID = "goodfellow-softmax-error"
 
@@ -88,10 +89,10 @@ def test_page_lists_every_claim_and_counts(session) -> None:
 def test_page_leads_to_the_cell_that_measured(session) -> None:
     store(session, "reader", **{ID: 99.5})
     other = next(id for id in load_claims() if id != ID)
-    chapters = {id: f"{claim.chapter:02}_" for id, claim in load_claims().items()}
+    chapters = {id: chapter_file(claim.chapter).stem for id, claim in load_claims().items()}
     markup = ledger.page().markup
-    assert re.search(rf'href="../chapters/{chapters[ID]}\w+\.html#measured-{ID}"', markup)
-    assert re.search(rf'href="../chapters/{chapters[other]}\w+\.html#claim-{other}"', markup)
+    assert re.search(rf'href="../chapters/{chapters[ID]}\.html#measured-{ID}"', markup)
+    assert re.search(rf'href="../chapters/{chapters[other]}\.html#claim-{other}"', markup)
     ledger.measure(ID, 99.5, n=1)
     shown = str(measurements.SESSION[ID]._repr_mimebundle_()["text/html"])
     assert f'id="measured-{ID}"' in shown

@@ -7,12 +7,13 @@ import pytest
 from pybtex.database import parse_file
 
 from armsrace.publishing.launch_notebooks import plain, write_all
-from armsrace.publishing.layout import Layout, notebooks
+from armsrace.publishing.layout import Layout, notebooks, numbering
 from armsrace.publishing.repository import VARIABLE
 from armsrace.resources import CLONE
 from tests.publishing.small_book import chapter
 
 REFERENCES = parse_file(str(CLONE / "book" / "references.bib"))
+CHAPTERS = {"fgsm": (3, "chapters/03_fgsm"), "ledger": (23, "book/ledger")}
 
 
 @pytest.mark.parametrize(
@@ -22,6 +23,8 @@ REFERENCES = parse_file(str(CLONE / "book" / "references.bib"))
         ("{cite:t}`carlini2017` show", "Carlini and Wagner (2017) show"),
         ("{cite:p}`carlini2017,madry2018`", "(Carlini and Wagner, 2017; Madry et al., 2018)"),
         ("by {eq}`eq-step` and {ref}`the table <tab-one>`", "by eq-step and the table"),
+        ("{numref}`Chapter {number} <fgsm>` has", "[Chapter 3](03_fgsm.md) has"),
+        ("the {ref}`ledger <ledger>`", "the [ledger](../book/ledger.md)"),
         ("(a-label)=\n## Title", "## Title"),
         ("$x$ and {math}`y`", "$x$ and $y$"),
         ("```{math}\n:label: eq-one\nx = 1\n```", "$$\nx = 1\n$$"),
@@ -35,7 +38,7 @@ REFERENCES = parse_file(str(CLONE / "book" / "references.bib"))
     ],
 )
 def test_myst_becomes_plain_markdown(myst: str, markdown: str) -> None:
-    assert plain(myst, REFERENCES) == markdown
+    assert plain(myst, REFERENCES, CHAPTERS) == markdown
 
 
 def test_launch_notebook_installs_the_package_and_has_no_outputs(
@@ -67,6 +70,7 @@ def test_without_a_repository_the_notebook_says_what_to_do(project: Path) -> Non
 
 def test_every_chapter_of_this_repository_becomes_a_launch_notebook(tmp_path: Path) -> None:
     for page in notebooks(CLONE):
-        text = plain(page.path.read_text(encoding="utf-8").split("---\n", 2)[2], REFERENCES)
-        assert "{cite" not in text
+        text = page.path.read_text(encoding="utf-8").split("---\n", 2)[2]
+        text = plain(text, REFERENCES, numbering(CLONE))
+        assert "{cite" not in text and "{number}" not in text
         assert ":::" not in text

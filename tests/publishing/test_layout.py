@@ -21,7 +21,11 @@ def test_notebooks_follow_the_table_of_contents_and_leave_out_prose(project: Pat
 
 def test_the_book_of_this_repository_is_read() -> None:
     found = {page.name: page for page in notebooks(CLONE)}
-    assert [page.number for page in found.values() if page.is_chapter][:4] == [1, 2, 3, 4]
+    chapters = [page for page in found.values() if page.is_chapter]
+    assert [page.number for page in chapters][:4] == [1, 2, 3, 4]
+    assert [page.topic for page in chapters][:3] == ["observation", "evaluation", "fgsm"]
+    topics = [page.topic for page in chapters]
+    assert len(topics) == len(set(topics)), "a topic names one chapter"
     assert not found["intro"].is_chapter
 
 
@@ -31,6 +35,15 @@ def test_figures_of_the_book_have_names_of_their_own() -> None:
     names = Counter(re.findall(r"^ +name: (fig-\S+)$", "\n".join(texts), re.MULTILINE))
     assert len(names) > 50
     assert [name for name, times in names.items() if times > 1] == []
+
+
+def test_numbers_of_chapters_are_in_file_names_alone() -> None:
+    """Prose refers to a chapter by its label, the topic; Sphinx puts the number there."""
+    for page in CLONE.glob("[bc]*/*.md"):
+        text = page.read_text(encoding="utf-8")
+        assert re.findall(r"\b[Cc]hapters? \d+|\d\d_[a-z]\w+", text) == [], page.name
+        if page.parent.name == "chapters":
+            assert f"\n({page.stem[3:]})=\n# " in text, page.name
 
 
 def test_missing_file_is_named(project: Path) -> None:

@@ -7,6 +7,17 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlparse
 
 
+def pages(site: Path) -> list[str]:
+    """The pages of a built site but for its static files and those that only lead to another."""
+    return sorted(
+        path.relative_to(site).as_posix()
+        for path in site.rglob("*.html")
+        if "_static" not in path.parts
+        and 'http-equiv="refresh"'
+        not in path.read_text(encoding="utf-8").partition("<body")[0].lower()
+    )
+
+
 class Links(HTMLParser):
     """Collects what a page refers to, and the anchors that it offers."""
 

@@ -10,16 +10,22 @@ import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Browser, Page
 
+from armsrace.resources import chapter_file
 from tests.site.playground_page import ANSWERED, PATIENCE
 from tests.site.site_browser import READY, SIZES, chromium_path, served
 
 SITE = Path(__file__).resolve().parents[2] / "_build" / "html"
 PLAYGROUND = "_static/playground/index.html"
 SHORT = (
-    "book/intro.html", "book/gallery.html", "book/teaching.html", "slides/03_fgsm.html", PLAYGROUND,
+    "book/intro.html", "book/gallery.html", "book/teaching.html", PLAYGROUND,
+    f"slides/{chapter_file('fgsm').stem}.html",
 )  # fmt: skip
 # Each takes axe so long that it is checked light and wide, dark and narrow, but not all four ways.
-LONG = ("chapters/10_adversarial_training.html", "book/ledger.html", "book/api.html")
+LONG = (
+    f"chapters/{chapter_file('one_step_training').stem}.html",
+    "book/ledger.html",
+    "book/api.html",
+)
 WIDE, NARROW = (width for width, _ in SIZES)
 CASES = [(path, *way) for path in SHORT for way in product(("light", "dark"), (WIDE, NARROW))]
 CASES += [(path, *way) for path in LONG for way in (("light", WIDE), ("dark", NARROW))]

@@ -8,15 +8,13 @@ import pytest
 from playwright.sync_api import Browser
 
 from armsrace import attacks
+from armsrace.publishing.redirects import MOVED, SECTIONS
+from armsrace.resources import chapter_file
 from tests.site.site_browser import chromium_path, problems, served
-from tests.site.site_links import broken
+from tests.site.site_links import broken, pages
 
 SITE = Path(__file__).resolve().parents[2] / "_build" / "html"
-PAGES = sorted(
-    path.relative_to(SITE).as_posix()
-    for path in SITE.rglob("*.html")
-    if path != SITE / "index.html" and "_static" not in path.parts
-)
+PAGES = pages(SITE)
 BROKEN_PAGE = """<!doctype html><html><head><script src="https://example.org/x.js"></script></head>
 <body style="width: 3000px"><article><img src="missing.png"><a href="gone.html">x</a>
 <a href="#nowhere">y</a><span class="math">\\(x\\)</span> see {ref}
@@ -59,6 +57,17 @@ def test_page_is_whole(browser: Browser, address: str, path: str) -> None:
 @pytest.mark.parametrize("path", PAGES)
 def test_page_links_lead_somewhere(path: str) -> None:
     assert broken(SITE, SITE / path) == []
+
+
+@pytest.mark.parametrize("old", MOVED)
+def test_an_old_address_leads_to_the_chapter(browser: Browser, address: str, old: str) -> None:
+    page = browser.new_page()
+    for anchor, topic in {"exercises": MOVED[old], **SECTIONS.get(old, {})}.items():
+        page.goto(f"{address}/chapters/{old}.html#{anchor}")
+        page.wait_for_url(f"**/chapters/{chapter_file(topic).stem}.html#{anchor}")
+        assert page.locator(f"[id='{anchor}']").count() == 1
+    page.close()
+    assert broken(SITE, SITE / "chapters" / f"{old}.html") == []
 
 
 def test_every_chapter_has_a_slider_a_strip_and_its_notebook() -> None:

@@ -10,15 +10,13 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Response
 
+from armsrace.resources import chapter_file
 from tests.site.site_browser import READY, chromium_path, served
+from tests.site.site_links import pages
 
 SITE = Path(__file__).resolve().parents[2] / "_build" / "html"
 PLAYGROUND = "_static/playground/index.html"
-PAGES = sorted(
-    path.relative_to(SITE).as_posix()
-    for path in SITE.rglob("*.html")
-    if path != SITE / "index.html" and "_static" not in path.parts
-)
+PAGES = pages(SITE)
 KILO = 1000
 PAGE, SCRIPT, INLINED = 600 * KILO, 300 * KILO, 10 * KILO
 IMG = re.compile(r'<img\b(?:[^>"]|"[^"]*")*>')
@@ -87,10 +85,10 @@ def test_pictures_are_small_files_of_known_size(path: str) -> None:
     assert len(waited_for) <= 1
 
 
-@pytest.mark.parametrize("name", ["03_fgsm", "09_inside", "17_analysis_by_synthesis"])
+@pytest.mark.parametrize("name", ["fgsm", "inside", "analysis_by_synthesis"])
 def test_a_keyboard_reaches_what_scrolls(browser: Browser, address: str, name: str) -> None:
     page = browser.new_page(viewport=PHONE)
-    page.goto(f"{address}chapters/{name}.html", wait_until="load")
+    page.goto(f"{address}chapters/{chapter_file(name).stem}.html", wait_until="load")
     assert page.evaluate(UNREACHED) == []
     assert page.evaluate("window.looked") >= 1
     page.close()

@@ -79,7 +79,9 @@ def data(
 
 @app.command()
 def build(
-    chapter: Annotated[int | None, typer.Option(help="Execute this chapter only.")] = None,
+    chapter: Annotated[
+        str | None, typer.Option(help="Execute this chapter only, by its topic, such as fgsm.")
+    ] = None,
     profile: Annotated[str, typer.Option(help="reader, paper or smoke.")] = "reader",
     force: Annotated[
         bool, typer.Option(help="Also execute chapters that have not changed.")

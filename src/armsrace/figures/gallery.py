@@ -17,6 +17,7 @@ from torch import Tensor
 
 from armsrace.figures.interactive import Markup
 from armsrace.figures.style import DIVERGING
+from armsrace.resources import chapter_file, chapter_number
 
 CODE = re.compile(r"`([^`]+)`")
 
@@ -28,7 +29,7 @@ class Exhibit:
     Args:
         thing: the function or class; its docstring's first sentence is printed.
         name: as it is imported, such as "attacks.fgsm"; the reference has it under this name.
-        chapter: the chapter's file without its ending, such as "03_fgsm"; empty if there is none.
+        chapter: the chapter's topic, such as "fgsm"; empty if there is none.
         pictures: {caption: image (C, H, W) in [0, 1]}.
         change: the caption of the picture that is a perturbation; it is drawn from blue through
             white, which is 0, to red, on its own scale.
@@ -62,8 +63,10 @@ def first_sentence(thing: Callable[..., Any]) -> str:
 
 def _card(exhibit: Exhibit) -> str:
     """One card as HTML."""
-    name, number = html.escape(exhibit.name), exhibit.chapter.partition("_")[0].lstrip("0")
-    link = f'<a href="../chapters/{exhibit.chapter}.html">Chapter {number}</a> · ' if number else ""
+    name, link = html.escape(exhibit.name), ""
+    if exhibit.chapter:
+        page, number = chapter_file(exhibit.chapter).stem, chapter_number(exhibit.chapter)
+        link = f'<a href="../chapters/{page}.html">Chapter {number}</a> · '
     drawn = {
         caption: _diverging(image) if caption == exhibit.change else _ink(image)
         for caption, image in exhibit.pictures.items()

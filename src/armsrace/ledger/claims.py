@@ -45,6 +45,7 @@ class Claim(BaseModel):
     as reproduced. `direction` is a wider interval. `above` and `below` name other claims: this
     one's measurement must be greater than that of `above` and smaller than that of `below`. If all
     of these hold, the direction is reproduced. A claim without a band is only about the order.
+    `chapter` is the topic of the chapter that measures it, such as "fgsm".
     `expect` is the verdict that CI requires if the data set is available, and `why` is the reason
     for any other than "reproduced".
     """
@@ -54,7 +55,7 @@ class Claim(BaseModel):
     id: str
     citation: str
     where: str
-    chapter: int
+    chapter: str
     statement: str
     protocol: str
     unit: str

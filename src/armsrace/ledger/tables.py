@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from armsrace import datasets
 from armsrace.ledger.claims import SOURCES, Claim, Verdict, load_claims, papers, verdict
 from armsrace.ledger.measurements import SESSION, Measurement, load_measured
-from armsrace.resources import CLONE
+from armsrace.resources import chapter_file, chapter_number
 
 HEAD = ("Claim", "Reported", "Here", "Paper profile", "Verdict")
 
@@ -129,7 +129,7 @@ def _row(
     ]
     cells += [_source(claim, here)] if chapters else []
     return (
-        f'<tr id="claim-{claim.id}" data-verdict="{judged.words}" data-chapter="{claim.chapter}">'
+        f'<tr id="claim-{claim.id}" data-verdict="{judged.words}" data-chapter="{_chapter(claim)}">'
         + "".join(f"<td>{cell}</td>" for cell in cells)
         + "</tr>"
     )
@@ -138,9 +138,19 @@ def _row(
 def _source(claim: Claim, here: Mapping[str, Measurement]) -> str:
     """The chapter's number, linked to the cell that measured the claim, else to its row."""
     anchor = f"measured-{claim.id}" if claim.id in here else f"claim-{claim.id}"
-    for found in (CLONE / "chapters").glob(f"{claim.chapter:02}_*.md"):
-        return f'<a href="../chapters/{found.stem}.html#{anchor}">{claim.chapter}</a>'
-    return f"{claim.chapter}"
+    try:
+        page = chapter_file(claim.chapter).stem
+    except FileNotFoundError:
+        return _chapter(claim)
+    return f'<a href="../chapters/{page}.html#{anchor}">{_chapter(claim)}</a>'
+
+
+def _chapter(claim: Claim) -> str:
+    """The number of a claim's chapter; outside a clone, its topic."""
+    try:
+        return str(chapter_number(claim.chapter))
+    except FileNotFoundError:
+        return claim.chapter
 
 
 def _number(claim: Claim, measured: Mapping[str, Measurement]) -> str:

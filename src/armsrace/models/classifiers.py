@@ -183,7 +183,7 @@ def cifar_cnn(width: int = 32) -> nn.Sequential:
 def cifar_resnet(width: int = 32) -> nn.Sequential:
     """A residual network of three blocks for CIFAR-10 (N, 3, 32, 32), each halving the sides.
 
-    The defense of chapter 16 was shown on residual networks for ImageNet; this one trains on a CPU.
+    The deep image prior was shown on residual networks for ImageNet; this one trains on a CPU.
     """
     return nn.Sequential(
         Shift(-0.5), nn.Conv2d(3, width, 3, padding=1, bias=False),

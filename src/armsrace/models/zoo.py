@@ -46,7 +46,7 @@ ENTRIES: dict[str, Entry] = {
     "maxout-fgsm": Entry(
         classifiers.maxout, "maxout, half its loss on FGSM images (ε = .25)", storage=torch.float16
     ),
-    "s3-cnn": Entry(classifiers.s3_cnn, "the 16-32-64 convolutional network of chapter 1"),
+    "s3-cnn": Entry(classifiers.s3_cnn, "the 16-32-64 convolutional network"),
     "s3-cnn-fgsm": Entry(classifiers.s3_cnn, "the same, trained on FGSM images alone (ε = .3)"),
     "carlini-wagner": Entry(classifiers.carlini_wagner, "the Carlini–Wagner network"),
     "carlini-wagner-odd": Entry(

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import jupytext
 import nbformat
@@ -16,7 +17,7 @@ from nbformat import NotebookNode
 from pybtex.database import BibliographyData, Entry, parse_file
 
 from armsrace.publishing.execution import write
-from armsrace.publishing.layout import Layout, Notebook
+from armsrace.publishing.layout import Layout, Notebook, numbering
 from armsrace.publishing.repository import Repository
 
 SETUP = """\
@@ -36,6 +37,7 @@ if find_spec("armsrace") is None:
 FENCE = re.compile(r"^(`{3,}|:{3,})\s*(?:\{([\w:-]+)\}\s*(.*)|(\w*))$")
 OPTION = re.compile(r"^:[\w-]+:")
 SOLUTION = "Show a solution"
+REFERENCE = re.compile(r"\{(?:num)?ref\}`([^`<]+?)\s*<(\w+)>`")
 FOLDING = {"hide-input", "hide-cell"}
 
 
@@ -62,9 +64,10 @@ def launchable(
         repository: where the package is. Without it the cell says how to install the package.
     """
     notebook = jupytext.read(page.path)
+    chapters = numbering(page.root)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = plain(cell.source, references)
+            cell.source = plain(cell.source, references, chapters)
     setup = SETUP.format(repository=repository.url) if repository else WITHOUT
     notebook.cells.insert(1, nbformat.v4.new_code_cell(setup))
     for index, cell in enumerate(notebook.cells):
@@ -72,10 +75,17 @@ def launchable(
     return notebook
 
 
-def plain(text: str, references: BibliographyData) -> str:
-    """MyST as plain Markdown: directives become quotes, roles text; mathematics stays."""
+def plain(text: str, references: BibliographyData, chapters: Mapping[str, tuple[int, str]]) -> str:
+    """MyST as plain Markdown: directives become quotes, roles text; mathematics stays.
+
+    Args:
+        text: the prose of a page in the folder `chapters`.
+        references: the entries that it cites.
+        chapters: {topic: (number, entry)}; references to these become links.
+    """
     text = re.sub(r"^\([\w:-]+\)=\n", "", text, flags=re.MULTILINE)
     text = re.sub(r"\{cite(?::([pt]))?\}`([^`]+)`", lambda m: _cited(m, references), text)
+    text = REFERENCE.sub(lambda found: _referred(found, chapters), text)
     text = re.sub(r"\{math\}`([^`]+)`", r"$\1$", text)
     text = re.sub(r"\{[\w:-]+\}`([^`<]+?)\s*(?:<[^`>]+>)?`", r"\1", text)
     return "\n".join(_unfenced(text.splitlines()))
@@ -104,6 +114,16 @@ def _unfenced(lines: Sequence[str]) -> list[str]:
         else:
             out.append(quote + line)
     return out
+
+
+def _referred(found: re.Match[str], chapters: Mapping[str, tuple[int, str]]) -> str:
+    """A reference to a chapter as a link with its number; the words alone of one to a section."""
+    words, topic = found.groups()
+    if topic not in chapters:
+        return words
+    number, entry = chapters[topic]
+    file = Path(entry).name if entry.startswith("chapters/") else f"../{entry}"
+    return f"[{words.replace('{number}', str(number))}]({file}.md)"
 
 
 def _cited(found: re.Match[str], references: BibliographyData) -> str:

@@ -121,6 +121,11 @@ class Notebook:
         return self.path.parent.name == "chapters"
 
     @property
+    def topic(self) -> str:
+        """The name without its number: what the chapter is called by elsewhere."""
+        return topic_of(self.name)
+
+    @property
     def number(self) -> int | None:
         """The chapter's number, from its file name."""
         found = re.match(r"(\d+)_", self.name)
@@ -140,6 +145,20 @@ def notebooks(root: Path = CLONE) -> list[Notebook]:
         if re.search(r"^kernelspec:", _front_matter(path), re.MULTILINE):
             found.append(Notebook(path, root))
     return found
+
+
+def numbering(root: Path = CLONE) -> dict[str, tuple[int, str]]:
+    """{topic: (number, entry)} of the pages that `_toc.yml` numbers, as Sphinx counts them."""
+    parts = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8")).get("parts", [])
+    entries = [entry for part in parts if part.get("numbered") for entry in _entries(part)]
+    return {
+        topic_of(Path(entry).name): (number, entry) for number, entry in enumerate(entries, start=1)
+    }
+
+
+def topic_of(name: str) -> str:
+    """A file's name without a number before it."""
+    return re.sub(r"^\d+_", "", name)
 
 
 def _entries(node: Any) -> list[str]:

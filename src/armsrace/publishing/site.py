@@ -18,7 +18,7 @@ import nbformat
 from rich.console import Console
 
 from armsrace.ledger.measurements import MIME
-from armsrace.publishing import launch_notebooks, playground, slides
+from armsrace.publishing import launch_notebooks, playground, redirects, slides
 from armsrace.publishing.execution import execute_chapters, has_outputs
 from armsrace.publishing.layout import FailedNotebooksError, Layout, Notebook, notebooks
 from armsrace.publishing.render import BookError, render
@@ -29,7 +29,7 @@ COMPRESSED = ("text/", "application/json", "application/javascript", "image/svg"
 
 
 def build(
-    chapter: int | None = None,
+    chapter: str | None = None,
     profile: str = "reader",
     *,
     force: bool = False,
@@ -39,7 +39,8 @@ def build(
     """Execute what changed, render the pages and return the site's folder.
 
     Args:
-        chapter: execute only this one, and show the others as they were last executed.
+        chapter: execute only the one on this topic, such as "fgsm", and show the others as they
+            were last executed.
         profile: "reader", "paper" or "smoke".
         force: execute all notebooks.
         root: the clone.
@@ -75,6 +76,7 @@ def build(
         page.label for page in pages if page not in ran and (page.is_chapter or page in failed)
     ]
     rendered = render(layout, absent, console)
+    redirects.write_all(layout.html, root)
     seconds = time.monotonic() - began
     verb = "built" if rendered else "nothing changed in"
     console.print(f"{verb} {layout.html.relative_to(root)} ({seconds:.1f} s)", highlight=False)
@@ -85,12 +87,12 @@ def build(
     return layout.html
 
 
-def _choose(chapters: Sequence[Notebook], number: int | None) -> list[Notebook]:
-    """The chapter with this number; all chapters without one."""
-    chosen = [page for page in chapters if number in (None, page.number)]
+def _choose(chapters: Sequence[Notebook], topic: str | None) -> list[Notebook]:
+    """The chapter on this topic; all chapters without one."""
+    chosen = [page for page in chapters if topic in (None, page.topic)]
     if not chosen:
-        known = ", ".join(str(page.number) for page in chapters)
-        raise BookError(f"chapter must be one of {known}, got {number}")
+        known = ", ".join(page.topic for page in chapters)
+        raise BookError(f"chapter must be one of {known}, got {topic!r}")
     return chosen
 
 

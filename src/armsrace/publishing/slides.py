@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from pybtex.database import BibliographyData, parse_file
 
 from armsrace.publishing import mathematics
 from armsrace.publishing.launch_notebooks import plain
-from armsrace.publishing.layout import Layout, Notebook
+from armsrace.publishing.layout import Layout, Notebook, numbering
 from armsrace.publishing.render import BookError, code, inline, markdown
 from armsrace.resources import replacing
 
@@ -39,13 +39,14 @@ def write_all(pages: Sequence[Notebook], layout: Layout) -> list[Path]:
     Raises BookError for a formula that cannot be read.
     """
     references = parse_file(str(layout.root / "book" / "references.bib"))
+    chapters = numbering(layout.root)
     decks = []
     for page in pages:
         executed = layout.notebooks / f"{page.name}.ipynb"
         if not page.is_chapter or not executed.is_file():
             continue
         try:
-            found = slides(nbformat.read(executed, 4), references)
+            found = slides(nbformat.read(executed, 4), references, chapters)
         except mathematics.FormulaError as error:
             raise BookError(f"{page.label}: {error}") from error
         if len(found) > 1:
@@ -55,17 +56,19 @@ def write_all(pages: Sequence[Notebook], layout: Layout) -> list[Path]:
     return decks
 
 
-def slides(notebook: NotebookNode, references: BibliographyData) -> list[Slide]:
+def slides(
+    notebook: NotebookNode, references: BibliographyData, chapters: Mapping[str, tuple[int, str]]
+) -> list[Slide]:
     """The chapter's title and first paragraph, then a slide for each tagged cell.
 
     A slide's heading is the section's. Tagged prose is shown as it is. Tagged code is shown as its
     outputs with their caption, or as the code itself if it has no outputs.
     """
-    title, _, opening = _prose(notebook.cells[0], references).partition("\n\n")
+    title, _, opening = _prose(notebook.cells[0], references, chapters).partition("\n\n")
     found = [Slide(inline(title.lstrip("# ")), markdown(opening.split("\n\n")[0]))]
     heading = inline(HEADING.findall(f"{title}\n\n{opening}")[-1])
     for cell in notebook.cells[1:]:
-        prose = _prose(cell, references) if cell.cell_type == "markdown" else ""
+        prose = _prose(cell, references, chapters) if cell.cell_type == "markdown" else ""
         if own := HEADING.findall(prose):
             heading = inline(own[-1])
         if is_slide(cell):
@@ -74,9 +77,11 @@ def slides(notebook: NotebookNode, references: BibliographyData) -> list[Slide]:
     return found
 
 
-def _prose(cell: NotebookNode, references: BibliographyData) -> str:
+def _prose(
+    cell: NotebookNode, references: BibliographyData, chapters: Mapping[str, tuple[int, str]]
+) -> str:
     """A cell's prose; its links lead from the folder of the slides to the site's pages."""
-    return LINK.sub(r"](../chapters/\1.html\2)", plain(cell.source, references))
+    return LINK.sub(r"](../chapters/\1.html\2)", plain(cell.source, references, chapters))
 
 
 def deck(found: Iterable[Slide]) -> str:

@@ -37,7 +37,7 @@ HELD_OUT = 2_000
 """So many of the last held-out digits set thresholds. With the embedded data alone, the first ones
 are those that are attacked."""
 SHARPNESS = 20.0
-"""β of the softplus that replaces a threshold's gradient, as in chapter 10."""
+"""β of the softplus that replaces a threshold's gradient, as in the chapter on PGD training."""
 
 
 @dataclass(frozen=True)
