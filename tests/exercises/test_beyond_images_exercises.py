@@ -6,9 +6,8 @@ import torch
 from armsrace.attacks.audio.room_simulation import reverberated
 from armsrace.exercises import ExerciseError
 from armsrace.exercises import beyond_images as chapter
-from armsrace.losses import dlr, margin
 
-CHECKS = [chapter.check_levels, chapter.check_echo, chapter.check_ratio]
+CHECKS = [chapter.check_levels, chapter.check_echo, chapter.check_loudness]
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -19,14 +18,14 @@ def test_nothing_is_not_judged(check, answer, capsys) -> None:
 
 
 def together(levels):
-    """The right answer to 21.1."""
+    """Powers add."""
     return (
         10 * torch.logsumexp(levels * torch.tensor(10.0).log() / 10, 1) / torch.tensor(10.0).log()
     )
 
 
 def echo(waves, responses):
-    """The right answer to 21.2."""
+    """A convolution."""
     return reverberated(waves[:, None, None], responses).flatten(1)
 
 
@@ -35,10 +34,15 @@ def circular(waves, responses):
     return torch.fft.irfft(torch.fft.rfft(waves) * torch.fft.rfft(responses, 40), 40)
 
 
+def loudness(sounds, changes):
+    """The peak of the change over the sound's."""
+    return 20 * (changes.abs().amax(1) / sounds.abs().amax(1)).log10()
+
+
 RIGHT = {
     "Levels that add": (chapter.check_levels, together),
     "A sound in a room": (chapter.check_echo, echo),
-    "A loss without a scale": (chapter.check_ratio, dlr),
+    "How loud is the change?": (chapter.check_loudness, loudness),
 }
 
 
@@ -60,10 +64,15 @@ def test_right(name, capsys) -> None:
         (chapter.check_echo, circular, "echoes at its beginning"),
         (chapter.check_echo, lambda w, r: echo(w, r.flip(1)), "the sum over k"),
         (chapter.check_echo, lambda w, r: echo(w, r)[:, :20], "as many samples"),
-        (chapter.check_ratio, lambda z, y: -dlr(z, y), "the sign"),
-        (chapter.check_ratio, margin, "100 times larger"),
-        (chapter.check_ratio, lambda z, y: margin(z, y) / 3, "the largest minus the third"),
-        (chapter.check_ratio, lambda z, y: dlr(z, y)[0], "one number for each"),
+        (chapter.check_loudness, lambda x, d: loudness(x, d) / 2, "a factor of 20"),
+        (chapter.check_loudness, lambda x, d: -loudness(x, d), "a negative level"),
+        (
+            chapter.check_loudness,
+            lambda x, d: 20 * (d.norm(dim=1) / x.norm(dim=1)).log10(),
+            "not the energies",
+        ),
+        (chapter.check_loudness, lambda x, d: loudness(x, d)[0], "one level for each sound"),
+        (chapter.check_loudness, lambda x, d: 20 * (d.amax(1) / x.amax(1)).log10(), "may be neg"),
     ],
 )
 def test_hints(check, wrong, hint: str) -> None:

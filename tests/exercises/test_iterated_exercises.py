@@ -1,12 +1,14 @@
 """Right answers pass, wrong ones get the hint they need, empty ones are not judged."""
 
+import math
+
 import pytest
 import torch
 
 from armsrace.exercises import ExerciseError
 from armsrace.exercises import iterated as chapter
 
-CHECKS = [chapter.check_project_l2, chapter.check_destruction, chapter.check_averaged]
+CHECKS = [chapter.check_project_l2, chapter.check_enough_steps, chapter.check_best_start]
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -42,60 +44,59 @@ def test_project_l2_hints(wrong, hint: str) -> None:
         chapter.check_project_l2(wrong)
 
 
-def test_destruction(capsys) -> None:
-    chapter.check_destruction(lambda c, a, t: (c & ~a & t).sum() / (c & ~a).sum())
-    assert "Exercise “What did the camera destroy?”: right" in capsys.readouterr().out
+def enough(epsilon, step_size, random_start):
+    """From end to end of the ball, or from its middle."""
+    return math.ceil((2 if random_start else 1) * epsilon / step_size)
+
+
+def test_enough_steps(capsys) -> None:
+    chapter.check_enough_steps(enough)
+    assert "Exercise “Enough steps”: right" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("wrong", "hint"),
     [
-        (lambda c, a, t: t.float().mean(), "all transformed"),
-        (lambda c, a, t: (~a & t).sum() / (~a).sum(), "misclassified when clean"),
-        (lambda c, a, t: (c & ~a & t).float().mean(), "not by all"),
-        (lambda c, a, t: (c & ~a & t).sum() / c.sum(), "correct when clean and wrong"),
-        (lambda c, a, t: (c & ~a & ~t).sum() / (c & ~a).sum(), "survives"),
-        (lambda c, a, t: 0.9, "your rate is 0.9"),
+        (lambda e, s, r: (1 + r) * e / s, "whole number"),
+        (lambda e, s, r: int((1 + r) * e / s), "round up"),
+        (lambda e, s, r: enough(e, s, False), "at one end of the ball"),
+        (lambda e, s, r: enough(e, s, r) + r, "8 steps"),
+        (lambda e, s, r: enough(e, s, r) + 1, "takes 4 steps"),
+        (lambda e, s, r: 4 * (1 + r), "and 7 from"),
     ],
 )
-def test_destruction_hints(wrong, hint: str) -> None:
+def test_enough_steps_hints(wrong, hint: str) -> None:
     with pytest.raises(ExerciseError, match=hint):
-        chapter.check_destruction(wrong)
+        chapter.check_enough_steps(wrong)
 
 
-def averaged(model, transform, samples):
-    """The right answer to 4.3."""
-    return lambda images: torch.stack(
-        [model(transform(images)) for _ in range(samples)]
-    ).mean(dim=0)  # fmt: skip
+def best(images, fooled):
+    """The first start that fools, else the last start."""
+    chosen = torch.where(fooled.any(0), fooled.int().argmax(0), len(fooled) - 1)
+    return images[chosen, torch.arange(images.shape[1])]
 
 
-def once(model, transform, samples):
-    """Draws when it is made, not when it is called."""
-    shifts = [transform(torch.zeros(())) for _ in range(samples)]
-    return lambda images: torch.stack([model(images + shift) for shift in shifts]).mean(dim=0)
-
-
-def of_images(model, transform, samples):
-    """Averages photographs instead of answers."""
-    return lambda images: model(torch.stack([transform(images) for _ in range(samples)]).mean(0))
-
-
-def test_averaged(capsys) -> None:
-    chapter.check_averaged(averaged)
-    assert "Exercise “Attack through the camera”: right" in capsys.readouterr().out
+def test_best_start(capsys) -> None:
+    chapter.check_best_start(best)
+    assert "Exercise “Several starts”: right" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("wrong", "hint"),
     [
-        (once, "draw again"),
-        (of_images, "average the logits"),
-        (lambda m, t, s: lambda x: averaged(m, t, s)(x) * s, "not the mean"),
-        (lambda m, t, s: lambda x: averaged(m, t, s)(x).detach(), "keep the gradient"),
-        (lambda m, t, s: torch.zeros(2, 3), "return a function"),
+        (lambda x, f: best(x.flip(0), f.flip(0))[..., 0], "one image for each"),
+        (
+            lambda x, f: x[(f * torch.arange(3)[:, None]).argmax(0), torch.arange(4)],
+            "not the first",
+        ),
+        (lambda x, f: x[f.int().argmax(0), torch.arange(4)], "not the first"),
+        (lambda x, f: x[-1], "image by image"),
+        (
+            lambda x, f: torch.tensor([4.0, 9.0, 10.0, 7.0]).view(4, 1, 1, 1),
+            "last start that fools",
+        ),
     ],
 )
-def test_averaged_hints(wrong, hint: str) -> None:
+def test_best_start_hints(wrong, hint: str) -> None:
     with pytest.raises(ExerciseError, match=hint):
-        chapter.check_averaged(wrong)
+        chapter.check_best_start(wrong)

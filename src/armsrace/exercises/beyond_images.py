@@ -1,4 +1,4 @@
-"""Checks of the exercises on sounds: adding levels in dB, a room, a scale-free loss."""
+"""Checks of the exercises on sounds: adding levels in dB, a room, how loud a change is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from torch import Tensor
 
 from armsrace.attacks.audio.room_simulation import reverberated
 from armsrace.exercises import Exercise
-from armsrace.losses import dlr, margin
 
 
 def check_levels(answer: object) -> None:
@@ -73,32 +72,32 @@ def check_echo(answer: object) -> None:
     )
 
 
-def check_ratio(answer: object) -> None:
-    """Check `ratio(logits, labels)`: the difference-of-logits ratio (N,) of logits (N, K)."""
-    logits = torch.tensor([[4.0, 1.0, 2.0, 0.0], [0.0, 3.0, 2.5, -1.0], [-5.0, -3.0, -9.0, -4.0]])
-    labels = torch.tensor([0, 2, 1])
-    exercise = Exercise("A loss without a scale")
-    solve = exercise.solution(answer, logits, labels)
+def check_loudness(answer: object) -> None:
+    """Check `loudness(sounds, changes)`: the peak of each change in dB relative to its sound's.
+
+    Both are (N, T); the result is (N,), negative where the change is quieter.
+    """
+    sounds = torch.tensor([[0.5, -1.0, 0.25], [0.1, 0.2, -0.4]])
+    changes = torch.tensor([[0.0, 0.01, -0.1], [0.04, 0.0, 0.02]])
+    exercise = Exercise("How loud is the change?")
+    solve = exercise.solution(answer, sounds, changes)
     if solve is None:
         return
-    found = solve(logits, labels)
+    found = solve(sounds, changes)
     exercise.require(
-        isinstance(found, Tensor) and found.shape == (3,), "return one number for each image."
+        isinstance(found, Tensor) and found.shape == (2,), "return one level for each sound."
     )
-    right = dlr(logits, labels)
+    peaks = changes.abs().amax(1) / sounds.abs().amax(1)
+    energy = 10 * (changes.square().sum(1) / sounds.square().sum(1)).log10()
+    hints = {
+        "amplitudes have a factor of 20; 10 is for powers.": 10 * peaks.log10(),
+        "a quiet change has a negative level: divide by the sound's peak.": -20 * peaks.log10(),
+        "compare the loudest samples, not the energies.": energy,
+    }
+    for hint, wrong in hints.items():
+        exercise.require(not torch.allclose(found, wrong, atol=1e-3), hint)
     exercise.require(
-        not torch.allclose(found, -right), "the sign is wrong: an attacker maximizes this loss."
+        torch.allclose(found, 20 * peaks.log10(), atol=1e-3),
+        "both changes have a tenth of their sound's peak: −20 dB. A sample may be negative.",
     )
-    exercise.require(
-        not torch.allclose(found, margin(logits, labels)),
-        "that is the margin: it is 100 times larger for logits that are 100 times larger.",
-    )
-    exercise.require(
-        torch.allclose(found, right, atol=1e-5),
-        "take the best other logit minus the label's, divided by the largest minus the third.",
-    )
-    exercise.require(
-        torch.allclose(solve(100 * logits, labels), right, atol=1e-5),
-        "multiplying the logits by 100 must change nothing.",
-    )
-    exercise.confirm("No temperature can hide its gradient.")
+    exercise.confirm("A peak says nothing of masking: the same −20 dB may be loud or inaudible.")

@@ -1,11 +1,11 @@
-"""Checks of the exercises on iterated attacks: projection, destruction rate, averaged model."""
+"""Checks of the exercises on iterated attacks: projection, number of steps, several starts."""
 
 from __future__ import annotations
 
 import torch
 from torch import Generator, Tensor
 
-from armsrace.exercises import Exercise, ExerciseError
+from armsrace.exercises import Exercise
 from armsrace.norms import project
 
 
@@ -46,79 +46,60 @@ def check_project_l2(answer: object) -> None:
     exercise.confirm("Long steps return to the sphere along their own direction.")
 
 
-def check_destruction(answer: object) -> None:
-    """Check `destruction(clean, attacked, transformed)`: Kurakin et al. 2017, equation 1.
+def check_enough_steps(answer: object) -> None:
+    """Check `enough_steps(epsilon, step_size, random_start)`: how many steps reach all the ball.
 
-    All are (N,) bool: whether the clean image, the adversarial image, and the transformed
-    adversarial image are classified correctly.
+    The result is the smallest number of sign steps after which each pixel can have reached either
+    end of [−epsilon, epsilon], wherever the attack starts.
     """
-    clean = torch.tensor([True, True, True, True, True, False, False, True])
-    attacked = torch.tensor([False, False, False, False, True, False, False, True])
-    transformed = torch.tensor([True, False, False, False, True, True, True, True])
-    exercise = Exercise("What did the camera destroy?")
-    solve = exercise.solution(answer, clean, attacked, transformed)
+    exercise = Exercise("Enough steps")
+    solve = exercise.solution(answer, 0.3, 0.08, False)
     if solve is None:
         return
-    found = solve(clean, attacked, transformed)
-    value = float(found)
-    hints = {
-        5 / 8: "that is the accuracy on all transformed images.",
-        3 / 6: "a transformation cannot destroy an image that was misclassified when clean.",
-        1 / 8: "divide by the images that were successfully attacked, not by all.",
-        1 / 6: "divide by the images that are correct when clean and wrong when attacked.",
-        3 / 4: "that is the fraction that survives the transformation; count what it destroys.",
-    }
-    for wrong, hint in hints.items():
-        exercise.require(abs(value - wrong) > 1e-6, hint)
+    still, drawn = solve(0.3, 0.08, False), solve(0.3, 0.08, True)
     exercise.require(
-        abs(value - 1 / 4) < 1e-6,
-        f"here 4 images are correct when clean and wrong when attacked, and 1 of those is correct "
-        f"again when transformed; your rate is {value:.3g}.",
+        still == int(still) and drawn == int(drawn), "a number of steps is a whole number."
     )
-    exercise.confirm("The accuracy on photographs mixes three causes; this rate isolates one.")
+    exercise.require(still != 3, "three steps of 0.08 end at 0.24: round up.")
+    exercise.require(still == 4, f"from the image, 0.3 takes 4 steps of 0.08; yours says {still}.")
+    exercise.require(
+        drawn != still, "a random start may lie at one end of the ball, and the goal at the other."
+    )
+    exercise.require(
+        drawn == 8, f"from one end of the ball to the other it is 0.6: 8 steps, not {drawn}."
+    )
+    exercise.require(
+        (solve(0.1, 0.03, False), solve(0.1, 0.03, True)) == (4, 7),
+        "for ε = 0.1 and steps of 0.03 it takes 4, and 7 from a random start.",
+    )
+    exercise.confirm("An attack with fewer steps cannot use its whole budget everywhere.")
 
 
-def check_averaged(answer: object) -> None:
-    """Check `averaged(model, transform, samples)`: a model whose logits are a mean over draws.
+def check_best_start(answer: object) -> None:
+    """Check `best_start(images, fooled)`: for each image the first of R starts that fools.
 
-    The result is a callable, images to logits: the mean of model(transform(images)) over `samples`
-    new draws of the transformation, differentiable in the images.
+    images: (R, N, C, H, W). fooled: (R, N) bool. The result is (N, C, H, W), the last start's image
+    where none fools.
     """
-    weights = torch.randn(9, 3, generator=Generator().manual_seed(6))
-    draws: list[float] = []
-
-    def transform(images: Tensor) -> Tensor:
-        draws.append(float(len(draws)))
-        return images + draws[-1]
-
-    def model(images: Tensor) -> Tensor:
-        return images.flatten(1) ** 2 @ weights
-
-    exercise = Exercise("Attack through the camera")
-    solve = exercise.solution(answer, model, transform, 4)
+    images = torch.arange(12.0).view(3, 4, 1, 1, 1)
+    fooled = torch.tensor([[1, 0, 0, 0], [1, 1, 0, 1], [0, 1, 0, 0]], dtype=torch.bool)
+    exercise = Exercise("Several starts")
+    solve = exercise.solution(answer, images, fooled)
     if solve is None:
         return
-    found = solve(model, transform, 4)
-    exercise.require(callable(found), "return a function of images, not logits.")
-    images = torch.rand(2, 1, 3, 3, generator=Generator().manual_seed(7)).requires_grad_()
-    draws.clear()
-    logits = found(images)
+    found = solve(images, fooled)
     exercise.require(
-        len(draws) == 4,
-        f"4 draws were requested, but your model made {len(draws)} for one batch; draw again at "
-        "each call, not once for all.",
+        isinstance(found, Tensor) and found.shape == (4, 1, 1, 1),
+        "return one image for each of the N, of shape (N, C, H, W).",
     )
-    expected = torch.stack([model(images + shift) for shift in range(4)]).mean(dim=0)
-    mean_image = model(images + 1.5)
+    right = torch.tensor([0.0, 5.0, 10.0, 7.0])
+    values = found.flatten()
     exercise.require(
-        not torch.allclose(logits, mean_image, atol=1e-4),
-        "average the logits, not the images: the model must see single photographs.",
+        not torch.equal(values, torch.tensor([4.0, 9.0, 10.0, 7.0])),
+        "that is the last start that fools: later starts need not run at all.",
     )
-    exercise.require(torch.allclose(logits, expected, atol=1e-4), "that is not the mean logit.")
-    try:
-        torch.autograd.grad(logits.sum(), images)
-    except RuntimeError as error:
-        raise ExerciseError(
-            "Exercise “Attack through the camera”: the result must keep the gradient."
-        ) from error
-    exercise.confirm("Any attack on this callable is now an attack through the camera.")
+    exercise.require(
+        values[2] != 2, "where no start fools, return the last one's image, not the first one's."
+    )
+    exercise.require(torch.equal(values, right), "choose the start image by image.")
+    exercise.confirm("An image that was fooled leaves the batch, so restarts get cheaper.")

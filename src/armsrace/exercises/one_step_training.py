@@ -1,4 +1,4 @@
-"""Checks of the exercises on adversarial training: the loss, label leaking, a new gradient."""
+"""Checks of the exercises on training in one step: the loss, label leaking, a coin toss."""
 
 from __future__ import annotations
 
@@ -84,32 +84,48 @@ def check_blind_step(answer: object) -> None:
     exercise.confirm("Images made without a label cannot leak it.")
 
 
-def check_reopened(answer: object) -> None:
-    """Check `reopened(hard, soft)`: a function with the values of hard and the gradient of soft."""
-    points = torch.tensor([-2.0, -0.1, 0.0, 0.3, 4.0])
-    exercise = Exercise("Give a slope back")
-    solve = exercise.solution(answer, torch.relu, functional.softplus)
+def check_toss(answer: object) -> None:
+    """Check `toss_and_step(model, images, labels, epsilon, alpha, coins)`: RAND+FGSM.
+
+    coins: (N, C, H, W) of ±1. The first move is alpha times the coins, the second a sign step along
+    the gradient there; together they stay within epsilon and the box.
+    """
+    draws = Generator().manual_seed(12)
+    weights = torch.randn(9, 3, generator=draws)
+    images, labels = 0.05 + 0.9 * torch.rand(6, 1, 3, 3, generator=draws), torch.arange(6) % 3
+    coins = torch.randint(0, 2, images.shape, generator=draws) * 2.0 - 1
+
+    def model(batch: Tensor) -> Tensor:
+        return 8 * (batch.flatten(1) - 0.5) ** 2 @ weights
+
+    def sign(at: Tensor) -> Tensor:
+        at = at.clone().requires_grad_()
+        loss = functional.cross_entropy(model(at), labels, reduction="sum")
+        return torch.autograd.grad(loss, at)[0].sign()
+
+    exercise = Exercise("A toss within the budget")
+    solve = exercise.solution(answer, model, images, labels, 0.2, 0.05, coins)
     if solve is None:
         return
-    joined = solve(torch.relu, functional.softplus)
-    exercise.require(callable(joined), "return a function of a tensor, not its values.")
-    leaf = points.clone().requires_grad_()
-    values = joined(leaf)
+    found = solve(model, images, labels, 0.2, 0.05, coins)
     exercise.require(
-        not torch.allclose(values, functional.softplus(points)),
-        "the values must be those of hard: the attack must see the network's own logits.",
+        isinstance(found, Tensor) and found.shape == images.shape,
+        f"return images of shape {tuple(images.shape)}.",
+    )
+    found = found.detach()
+    exercise.require(bool(found.min() >= 0 and found.max() <= 1), "pixels leave [0, 1]: clip them.")
+    exercise.require(
+        bool((found - images).abs().max() < 0.2 + 1e-5),
+        "toss and step together leave the budget: the step has what the toss leaves of it.",
+    )
+    start = (images + 0.05 * coins).clamp(0, 1)
+    at_image = (start + 0.15 * sign(images)).clamp(0, 1)
+    exercise.require(
+        not torch.allclose(found, at_image, atol=1e-5),
+        "take the gradient after the toss: the one at the image is what the network may mask.",
     )
     exercise.require(
-        torch.allclose(values, torch.relu(points), atol=1e-6), "the values are not those of hard."
+        torch.allclose(found, (start + 0.15 * sign(start)).clamp(0, 1), atol=1e-5),
+        "that is not a move by the coins and a sign step of ε − α along the gradient there.",
     )
-    exercise.require(values.requires_grad, "the result has no gradient: do not detach all of soft.")
-    (grad,) = torch.autograd.grad(values.sum(), leaf)
-    exercise.require(
-        not torch.allclose(grad, (points > 0).float() + points.sigmoid(), atol=1e-5),
-        "the gradients of hard and soft are added: detach hard.",
-    )
-    exercise.require(
-        torch.allclose(grad, points.sigmoid(), atol=1e-5),
-        "the gradient is not that of soft.",
-    )
-    exercise.confirm("An attack follows the gradient of soft and is judged by the values of hard.")
+    exercise.confirm("The toss costs a part of the budget and leaves the bend at the image.")

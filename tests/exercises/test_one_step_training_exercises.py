@@ -6,9 +6,9 @@ from torch.nn import functional
 
 from armsrace.attacks import fgsm
 from armsrace.exercises import ExerciseError
-from armsrace.exercises import adversarial_training as chapter
+from armsrace.exercises import one_step_training as chapter
 
-CHECKS = [chapter.check_mixed_loss, chapter.check_blind_step, chapter.check_reopened]
+CHECKS = [chapter.check_mixed_loss, chapter.check_blind_step, chapter.check_toss]
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -26,7 +26,7 @@ def step(model, images, labels, epsilon):
 
 
 def mixed(model, images, labels, epsilon, alpha, *, weight=1.0):
-    """The right answer to 10.1, times a weight."""
+    """Goodfellow's loss, times a weight."""
     moved = step(model, images, labels, epsilon)
     clean, attacked = (functional.cross_entropy(model(x), labels) for x in (images, moved))
     return weight * (alpha * clean + (1 - alpha) * attacked)
@@ -54,7 +54,7 @@ def test_mixed_loss_hints(wrong, hint: str) -> None:
 
 
 def blind(model, images, epsilon):
-    """The right answer to 10.2."""
+    """The step away from the prediction."""
     return step(model, images, model(images).argmax(1), epsilon)
 
 
@@ -78,32 +78,31 @@ def test_blind_step_hints(wrong, hint: str) -> None:
         chapter.check_blind_step(wrong)
 
 
-def reopened(hard, soft):
-    """The right answer to 10.3."""
+def tossed(m, x, y, epsilon, alpha, coins, *, rest=None, at=None, clip=True):
+    """A move by the coins, then a step of what is left along the gradient there."""
+    start = (x + alpha * coins).clamp(0, 1)
+    at = (start if at is None else at).clone().requires_grad_()
+    loss = functional.cross_entropy(m(at), y, reduction="sum")
+    sign = torch.autograd.grad(loss, at)[0].sign()
+    moved = start + (epsilon - alpha if rest is None else rest) * sign
+    return moved.clamp(0, 1) if clip else moved
 
-    def joined(values):
-        smooth = soft(values)
-        return hard(values).detach() + (smooth - smooth.detach())
 
-    return joined
-
-
-def test_reopened(capsys) -> None:
-    chapter.check_reopened(reopened)
-    assert "Exercise “Give a slope back”: right" in capsys.readouterr().out
+def test_toss(capsys) -> None:
+    chapter.check_toss(tossed)
+    assert "Exercise “A toss within the budget”: right" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("wrong", "hint"),
     [
-        (lambda hard, soft: soft, "must be those of hard"),
-        (lambda hard, soft: lambda x: hard(x) + soft(x) - soft(x).detach(), "are added"),
-        (lambda hard, soft: lambda x: hard(x).detach(), "no gradient"),
-        (lambda hard, soft: hard, "not that of soft"),
-        (lambda hard, soft: lambda x: reopened(hard, soft)(x) + 1, "not those of hard"),
-        (lambda hard, soft: torch.zeros(3), "return a function"),
+        (lambda *task: tossed(*task, rest=0.2), "leave the budget"),
+        (lambda *task: tossed(*task, clip=False), "clip them"),
+        (lambda m, x, *task: tossed(m, x, *task, at=x), "after the toss"),
+        (lambda *task: tossed(*task, rest=0.1), "that is not a move"),
+        (lambda *task: tossed(*task)[0], "shape"),
     ],
 )
-def test_reopened_hints(wrong, hint: str) -> None:
+def test_toss_hints(wrong, hint: str) -> None:
     with pytest.raises(ExerciseError, match=hint):
-        chapter.check_reopened(wrong)
+        chapter.check_toss(wrong)
