@@ -30,8 +30,30 @@ MOVED = {
 }
 """The name that each page once had, and the topic of the chapter that it is now."""
 
-SECTIONS: dict[str, dict[str, str]] = {}
-"""Of an old page, the anchors of those sections that another chapter has now, and its topic."""
+SECTIONS = {
+    "08_without_gradients": {
+        "the-break-masks-that-stop-the-gradient": "when_attacks_fail#masks-that-stop-the-gradient",
+    },
+    "10_adversarial_training": {
+        "does-the-evaluation-notice": "when_attacks_fail#does-the-evaluation-notice",
+        "many-steps": "pgd_training#many-steps",
+        "where-it-fails-beyond-its-budget": "pgd_training#where-it-fails-beyond-its-budget",
+        "the-break-restoring-the-gradient": "pgd_training#the-break-restoring-the-gradient",
+        "in-l2": "pgd_training#in-l2",
+        "few-pixels": "pgd_training#few-pixels",
+        "give-a-slope-back": "pgd_training#give-a-slope-back",
+    },
+    "21_beyond_images": {
+        "back-to-digits-an-ensemble": "when_attacks_fail#attacks-with-nothing-to-tune",
+        "a-loss-without-a-scale": "when_attacks_fail#a-loss-without-a-scale",
+        "comparison-with-the-papers": "beyond_images#comparison-with-the-paper",
+    },
+}
+"""Of an old page, the anchors of sections that are elsewhere now: the topic and the anchor there.
+
+The sections that left a page whose address is the same have their old anchor at the sentence there
+that leads to them.
+"""
 
 FOLDERS = {"chapters": "chapter", "slides": "chapter's slides"}
 PAGE = Template(
@@ -47,7 +69,7 @@ PAGE = Template(
 <script>
 const sections = {{ sections }};
 const anchor = location.hash.slice(1);
-location.replace((sections[anchor] ?? "{{ target }}") + location.hash);
+location.replace(sections[anchor] ?? "{{ target }}" + location.hash);
 </script>
 <noscript><meta http-equiv="refresh" content="0; url={{ target }}"></noscript>
 </head>
@@ -67,11 +89,11 @@ def write_all(site: Path, root: Path = CLONE) -> list[Path]:
             target = f"{entries.get(topic)}.html"
             if not (site / folder / target).is_file():
                 continue
-            sections = {
-                anchor: f"{entries[other]}.html"
-                for anchor, other in SECTIONS.get(old, {}).items()
-                if folder == "chapters"
-            }
+            sections = {}
+            if folder == "chapters":
+                for anchor, place in SECTIONS.get(old, {}).items():
+                    other, _, there = place.partition("#")
+                    sections[anchor] = f"{entries[other]}.html#{there}"
             page = site / folder / f"{old}.html"
             text = PAGE.render(target=target, what=what, sections=json.dumps(sections))
             with replacing(page) as temporary:
