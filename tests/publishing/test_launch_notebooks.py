@@ -72,5 +72,5 @@ def test_every_chapter_of_this_repository_becomes_a_launch_notebook(tmp_path: Pa
     for page in notebooks(CLONE):
         text = page.path.read_text(encoding="utf-8").split("---\n", 2)[2]
         text = plain(text, REFERENCES, numbering(CLONE))
-        assert "{cite" not in text and "{number}" not in text
+        assert "{cite" not in text and "{numref}" not in text
         assert ":::" not in text
