@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -23,9 +24,12 @@ def doctor() -> None:
     from armsrace import datasets
     from armsrace.publishing import doctor as check
 
+    folder = check.data_folder()
+    if folder.state == "missing":  # What is below it cannot be looked for.
+        os.environ.pop("ARMSRACE_DATA")
     files = datasets.status()
     checks = (
-        check.python, check.memory, check.disk, check.threads,
+        check.python, check.memory, check.disk, check.threads, lambda: folder,
         partial(check.data, "mnist", files), partial(check.data, "cifar10", files),
         partial(check.embedded, "mnist", files), partial(check.embedded, "cifar10", files),
         check.weights, check.notebooks, check.kernel, check.browser, check.network,

@@ -33,6 +33,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from armsrace import datasets
+from armsrace.datasets.search import own_root
 from armsrace.ledger.measurements import device_name
 from armsrace.precision import reduced_precision
 from armsrace.publishing import forking
@@ -320,8 +321,8 @@ def _environment(threads: int) -> dict[str, str]:
     time. The user's own settings of the allocator and the threads take precedence.
     """
     ours = {"ARMSRACE_BUILD": "1", "JUPYTER_PATH": str(Path(sys.prefix) / "share" / "jupyter")}
-    if data := os.environ.get("ARMSRACE_DATA"):
-        ours["ARMSRACE_DATA"] = str(Path(data).resolve())
+    if data := own_root():
+        ours["ARMSRACE_DATA"] = str(data.resolve())
     defaults = {"OMP_NUM_THREADS": str(threads)} | KEEP_MEMORY
     return defaults | os.environ | ours
 
