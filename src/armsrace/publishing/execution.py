@@ -267,7 +267,7 @@ def outcomes(chapters: Sequence[Notebook], layout: Layout, console: Console) -> 
     """
     cores = os.cpu_count() or 1
     workers = 1 if layout.profile == "paper" else max(1, min(cores, len(chapters)))
-    environment = _environment(max(1, cores // workers))
+    environment = kernel_environment(max(1, cores // workers))
     # For one notebook, starting the server takes as long as the imports that it saves. The paper
     # profile is for a GPU, whose driver does not survive a fork.
     forks = forking.AVAILABLE and len(chapters) > 1 and layout.profile != "paper"
@@ -312,7 +312,7 @@ def spawned(
         yield process.stdout
 
 
-def _environment(threads: int) -> dict[str, str]:
+def kernel_environment(threads: int) -> dict[str, str]:
     """The environment variables that kernels see.
 
     They exclude a kernel called python3 that the user installed elsewhere, and make a relative data
