@@ -158,7 +158,8 @@ REPLIES = [
 @pytest.mark.parametrize("reply", REPLIES)
 def test_a_forged_reply_breaks_the_connection(reply: dict[str, object]) -> None:
     reasons: list[str] = []
-    end = End(lambda content: None, lambda: unpack(io.BytesIO(pack(reply, ())).read), reasons.append)
+    content = pack(reply, ())
+    end = End(lambda sent: None, lambda: unpack(io.BytesIO(content).read), reasons.append)
     end.copies_back = True
     with pytest.raises(ConnectionBroken):
         end.call(0, (), {})
