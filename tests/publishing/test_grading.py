@@ -252,6 +252,7 @@ def solutions() -> tuple[list[grading.Cell], list[tuple[str, str, str]]]:
     return cells, checks
 
 
+@pytest.mark.slow
 def test_the_books_own_solutions_are_right_from_another_process() -> None:
     cells, checks = solutions()
     assert len(checks) > 50
