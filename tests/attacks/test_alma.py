@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -43,7 +45,8 @@ def test_the_distance_is_almost_exact_on_a_linear_model(
 def test_another_box_finds_the_same_images(
     s3_cnn: nn.Module, digits: tuple[Tensor, Tensor]
 ) -> None:
-    model, images, labels = s3_cnn.double(), digits[0][:5].double(), digits[1][:5]
+    model = copy.deepcopy(s3_cnn).double()
+    images, labels = digits[0][:5].double(), digits[1][:5]
     unit = attacks.alma(model, images, labels, steps=30)
     wide = attacks.alma(
         lambda x: model(x / 256), images * 256, labels, steps=30, bounds=Bounds(0, 256)
