@@ -58,7 +58,7 @@ def superdeepfool(
           class, which takes one backward pass in place of K.
         * The paper ends at the first projection that is adversarial. Here an image also ends once
           two rounds have brought it less than 1 % nearer. The nearest success of all is returned.
-        * SDF(∞, 2) by default, the paper recommends SDF(∞, 1). With n = 2 the mean distance on
+        * SDF(∞, 2) by default; the paper recommends SDF(∞, 1). With n = 2 the mean distance on
           s3-cnn is 0.972 for 0.980 (30 digits).
         * Images that a small m leaves unfooled get DeepFool's steps from the clean image.
         * Targets: DeepFool has none. Here each step goes to the boundary between the target and
@@ -88,11 +88,11 @@ def superdeepfool(
         search = _Search(context, overshoot)
         search.first_step()
         for _ in range(steps):
+            if len(search.active) == 0:
+                break
             search.deepfool(steps if m is None else m)
             search.project(n)
             search.stop_stalled()
-            if len(search.active) == 0:
-                break
         search.rescue(steps)
         search.bisect(binary_search_steps)
         return context.minimal_result(search.best_adv, search.queries, search.gradients)
