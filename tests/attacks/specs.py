@@ -79,6 +79,14 @@ SPECS = (
     AttackSpec("auto-pgd-l2", attacks.auto_pgd, {"steps": 5, "norm": "l2"}, "l2", 3.0, random=True),
     AttackSpec("deepfool-l2", attacks.deepfool, norm="l2", budget=None, targeted=False),
     AttackSpec("ddn", attacks.ddn, {"steps": 20}, "l2", budget=None),
+    AttackSpec("alma-l2", attacks.alma, {"steps": 40}, "l2", budget=None),
+    AttackSpec("alma-l1", attacks.alma, {"steps": 40, "norm": "l1"}, "l1", budget=None),
+    AttackSpec("superdeepfool", attacks.superdeepfool, {"steps": 5}, "l2", budget=None),
+    AttackSpec(
+        "ead", attacks.ead,
+        {"binary_search_steps": 2, "steps": 12, "step_size": 0.1, "initial_constant": 2.0},
+        norm="l1", budget=None,
+    ),
     AttackSpec(
         "deepfool-linf", attacks.deepfool, {"norm": "linf"}, budget=None, targeted=False
     ),
