@@ -84,7 +84,7 @@ SPECS = (
     AttackSpec(
         "fmn-l1", attacks.fmn, {"norm": "l1", "steps": 20, "patience": 5}, "l1", budget=None
     ),
-    AttackSpec("fmn-l0", attacks.fmn, {"norm": "l0", "steps": 20}, "l0", budget=None),
+    AttackSpec("fmn-l0", attacks.fmn, {"norm": "l0", "steps": 40}, "l0", budget=None),
     AttackSpec("sigma-zero", attacks.sigma_zero, {"steps": 30}, "l0", budget=None),
     AttackSpec(
         "sigma-zero-patient", attacks.sigma_zero, {"steps": 40, "patience": 8}, "l0", budget=None

@@ -90,7 +90,9 @@ def fmn(
         * Outside L0, a step is first clipped to the box, then projected. The paper does it the
           other way round, and what leaves the box then uses up the ball. In L2 on `s3-cnn` the
           median distance is 0.84 for 1.26, and success 1 for 0.63. Projections only shrink
-          entries, so the result stays in the box. Nor does g count where the box blocks it.
+          entries, so the result stays in the box.
+        * g is zero where the box blocks it. In L1 on `madry-pgd` success is 1 for 0.93, and in L0
+          blocked pixels do not take the places of those that can move.
         * The loss is log((1 − p) / p), not the difference of logits, whose gradient jumps where
           the runner-up class changes.
         * The first ε goes a fraction γ beyond the linearized boundary. Without it, rounding decides
@@ -149,12 +151,11 @@ def fmn(
             losses, g, is_adversarial = part.loss_grad_and_success(state.x_k, loss)
             queries[active] += 1
             gradients[active] += 1
-            # In L0 pixels rank by their whole step, whatever of it the box takes away.
-            if norm != "l0":
-                g = g.masked_fill(blocked_by_box(g, state.x_k, bounds), 0.0)
+            g = g.masked_fill(blocked_by_box(g, state.x_k, bounds), 0.0)
             state.update_best(part.images, is_adversarial)
             state.update_epsilon(losses, g, is_adversarial, gamma)
             step = alpha * normalize(g if step_norm == "l2" else g.sign(), "l2")
+            # In L0 pixels rank by their whole step, whatever of it the box takes away.
             moved = state.x_k + step if norm == "l0" else bounds.clip(state.x_k + step)
             delta = _project(moved - part.images, norm, state.epsilon)
             state.x_k = bounds.clip(part.images + delta)
