@@ -24,6 +24,7 @@ def said(arguments: list[str], **variables: str) -> tuple[int, list[str]]:
 ONE_LINE = {
     "data --download cifar100": "name must be one of mnist, cifar10, got 'cifar100'",
     "data --download cifar10": "ARMSRACE_OFFLINE is set",
+    "build --chapter one": "chapter must be one of observation, evaluation, fgsm",
     "build --profile fast": "profile must be one of reader, paper, smoke, got 'fast'",
     "serve --profile fast": "profile must be one of",
     "ledger check --profile fast": "profile must be one of reader, paper, got 'fast'",
@@ -47,7 +48,6 @@ USAGE = {
     "slides --profile fast": "profile must be one of",
     "serve --port 99999": "Invalid value for '--port'",
     "arena run --digits 0": "count must be >= 1",
-    "build --chapter one": "valid integer",
     "grade": "Missing argument",
 }
 

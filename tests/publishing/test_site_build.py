@@ -246,7 +246,7 @@ def test_a_report_between_chapters_waits_for_the_last(book: Path) -> None:
 
 
 def test_unknown_chapter_is_refused(book: Path) -> None:
-    with pytest.raises(BookError, match="chapter must be one of one, got 'seven'"):
+    with pytest.raises(ValueError, match="chapter must be one of one, got 'seven'"):
         build("seven", root=book)
 
 

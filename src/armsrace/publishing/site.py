@@ -21,7 +21,7 @@ from armsrace.ledger.measurements import MIME
 from armsrace.publishing import launch_notebooks, playground, redirects, slides
 from armsrace.publishing.execution import execute_chapters, has_outputs
 from armsrace.publishing.layout import FailedNotebooksError, Layout, Notebook, notebooks
-from armsrace.publishing.render import BookError, render
+from armsrace.publishing.render import render
 from armsrace.publishing.repository import SWITCH_ON
 from armsrace.resources import CLONE, replacing
 
@@ -49,8 +49,8 @@ def build(
     Raises:
         FailedNotebooksError: some notebooks failed. The site was built all the same: their pages
             show the error and no outputs.
-        BookError: a page cannot be rendered, or the chapter does not exist.
-        ValueError: $ARMSRACE_REPOSITORY is unusable.
+        BookError: a page cannot be rendered.
+        ValueError: no chapter has this topic, or $ARMSRACE_REPOSITORY is unusable.
     """
     began = time.monotonic()
     console = console or Console()
@@ -92,7 +92,7 @@ def _choose(chapters: Sequence[Notebook], topic: str | None) -> list[Notebook]:
     chosen = [page for page in chapters if topic in (None, page.topic)]
     if not chosen:
         known = ", ".join(page.topic for page in chapters)
-        raise BookError(f"chapter must be one of {known}, got {topic!r}")
+        raise ValueError(f"chapter must be one of {known}, got {topic!r}")
     return chosen
 
 
