@@ -30,6 +30,7 @@ from armsrace.attacks.gradient.mi_fgsm import mi_fgsm
 from armsrace.attacks.gradient.pgd import pgd
 from armsrace.attacks.minimal.ddn import ddn
 from armsrace.attacks.minimal.deepfool import deepfool
+from armsrace.attacks.minimal.fab import fab
 from armsrace.attacks.minimal.universal import universal
 from armsrace.attacks.sparse.jsma import jsma
 from armsrace.attacks.sparse.one_pixel import one_pixel
@@ -38,7 +39,7 @@ from armsrace.deprecation import renamed
 
 __all__ = [
     "auto_pgd", "bim", "boundary", "carlini_wagner_l0", "carlini_wagner_l2",
-    "carlini_wagner_linf", "ddn", "deepfool", "fgsm", "finite_difference", "gaussian_noise",
+    "carlini_wagner_linf", "ddn", "deepfool", "fab", "fgsm", "finite_difference", "gaussian_noise",
     "jsma", "latent_descent", "least_likely", "mi_fgsm", "on_manifold", "one_pixel", "pgd",
     "pointwise", "rand_fgsm", "salt_and_pepper", "square", "substitute", "transfer",
     "uniform_noise", "universal",
