@@ -57,9 +57,7 @@ def project(perturbations: Tensor, norm: Norm, epsilon: float) -> Tensor:
     return shrunk.to(perturbations.dtype) * perturbations.sign()
 
 
-def project_l1_box(
-    perturbations: Tensor, epsilon: float, images: Tensor, bounds: Bounds
-) -> Tensor:
+def project_l1_box(perturbations: Tensor, epsilon: float, images: Tensor, bounds: Bounds) -> Tensor:
     """The nearest point in L2, for each perturbation, of the L1 ball within the box.
 
     That is sign(δ) · min(max(abs(δ) − λ, 0), room), where room is how far the box lets a pixel

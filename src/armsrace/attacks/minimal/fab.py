@@ -34,6 +34,8 @@ BETA = 0.9
 """β: after a success the search goes back to this fraction of the way from the clean image."""
 FINAL_STEPS = 3
 """Steps of the final search along the line to the clean image (§3.3)."""
+BEYOND = 0.01
+"""A final step goes beyond the root of the secant by this fraction of what is left."""
 
 
 def fab(
@@ -80,6 +82,8 @@ def fab(
         * With `targets` the boundary is that between the target and the best other class, and only
           the target is a success.
         * The final search runs once, from the nearest success of all runs.
+        * Its steps end 1 % beyond the root of the secant. On the boundary itself, where the model is
+          linear, rounding would decide what is a success.
         * The random starts are uniform in the ball.
 
     Cost:
@@ -268,10 +272,13 @@ def _final_search(best: Nearest) -> None:
     low, high = torch.zeros_like(f_low), torch.ones_like(f_low)
     for _ in range(FINAL_STEPS):
         share = (-f_low / (f_high - f_low)).nan_to_num(1.0).clamp(0, 1)
-        middle = low + (high - low) * share
+        middle = low + (high - low) * (share + BEYOND * (1 - share))
         x_temp = best.context.bounds.clip(x_orig + batch_view(middle) * delta)
         f, is_adversarial = part.loss(x_temp, margin)
         best.update(indices[is_adversarial], x_temp[is_adversarial])
-        high, f_high = torch.where(is_adversarial, middle, high), torch.where(is_adversarial, f, f_high)
+        high, f_high = (
+            torch.where(is_adversarial, middle, high),
+            torch.where(is_adversarial, f, f_high),
+        )
         low, f_low = torch.where(is_adversarial, low, middle), torch.where(is_adversarial, f_low, f)
     best.queries[indices] += 2 + FINAL_STEPS
