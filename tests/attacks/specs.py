@@ -102,6 +102,24 @@ SPECS = (
     ),
     AttackSpec("deepfool-l2", attacks.deepfool, norm="l2", budget=None, targeted=False),
     AttackSpec("ddn", attacks.ddn, {"steps": 20}, "l2", budget=None),
+    AttackSpec("alma-l2", attacks.alma, {"steps": 40}, "l2", budget=None),
+    AttackSpec("alma-l1", attacks.alma, {"steps": 40, "norm": "l1"}, "l1", budget=None),
+    AttackSpec("superdeepfool", attacks.superdeepfool, {"steps": 5}, "l2", budget=None),
+    AttackSpec(
+        "ead", attacks.ead,
+        {"binary_search_steps": 2, "steps": 12, "step_size": 0.1, "initial_constant": 2.0},
+        norm="l1", budget=None,
+    ),
+    AttackSpec("fmn-linf", attacks.fmn, {"norm": "linf", "steps": 20}, budget=None),
+    AttackSpec("fmn-l2", attacks.fmn, {"norm": "l2", "steps": 20}, "l2", budget=None),
+    AttackSpec(
+        "fmn-l1", attacks.fmn, {"norm": "l1", "steps": 20, "patience": 5}, "l1", budget=None
+    ),
+    AttackSpec("fmn-l0", attacks.fmn, {"norm": "l0", "steps": 40}, "l0", budget=None),
+    AttackSpec("sigma-zero", attacks.sigma_zero, {"steps": 30}, "l0", budget=None),
+    AttackSpec(
+        "sigma-zero-patient", attacks.sigma_zero, {"steps": 40, "patience": 8}, "l0", budget=None
+    ),
     AttackSpec(
         "deepfool-linf", attacks.deepfool, {"norm": "linf"}, budget=None, targeted=False
     ),

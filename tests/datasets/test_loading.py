@@ -41,7 +41,7 @@ def test_the_cache_is_next_and_the_detour_is_announced(
     tiny_mnist.write(cache)
     assert datasets.describe("mnist").endswith("5 official test images, from the user cache")
     assert not caplog.records
-    monkeypatch.setenv("ARMSRACE_DATA", str(tmp_path / "nowhere"))
+    monkeypatch.setenv("ARMSRACE_DATA", str(tmp_path))
     assert datasets.load("mnist").path == cache
     assert [r.getMessage() for r in caplog.records] == [
         "$ARMSRACE_DATA holds no MNIST (test): using the user cache."
@@ -85,12 +85,12 @@ def test_training_and_held_out_share_no_image(
 def test_without_the_training_file_the_error_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("ARMSRACE_DATA", str(tmp_path / "nowhere"))
+    monkeypatch.setenv("ARMSRACE_DATA", str(tmp_path))
     for call in (datasets.training, lambda: datasets.load("mnist", "train")):
         with pytest.raises(DatasetNotFound) as error:
             call()
         for part in (
-            f"{tmp_path / 'nowhere'}, not a folder",
+            f"$ARMSRACE_DATA ({tmp_path})",
             str(search.cache_folder("mnist")),
             "ARMSRACE_OFFLINE is set",
             "armsrace data --download mnist",
@@ -151,3 +151,18 @@ def test_offline_asks_nobody(serve, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(DatasetNotFound, match="ARMSRACE_OFFLINE is set"):
         datasets.download("mnist")
     assert mirror.requests == []
+
+
+@pytest.mark.parametrize("name", ["mnist", "cifar10"])
+@pytest.mark.parametrize("kind", ["absent", "file"])
+def test_a_mistyped_variable_is_an_error_and_no_reason_for_other_data(
+    name: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ARMSRACE_DATA", str(tmp_path / kind))
+    for call in (
+        datasets.load, datasets.training, datasets.held_out, datasets.available, datasets.describe,
+        lambda name: datasets.status(),
+    ):  # fmt: skip
+        with pytest.raises(NotADirectoryError, match=f"ARMSRACE_DATA must name a folder.*{kind}"):
+            call(name)

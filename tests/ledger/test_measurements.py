@@ -2,12 +2,14 @@
 
 import json
 import re
+import sys
 
 import pytest
 
 from armsrace import ledger
 from armsrace.ledger import measurements, tables
 from armsrace.ledger.claims import load_claims
+from armsrace.resources import CLONE, data_root
 
 ID = "goodfellow-softmax-error"
 
@@ -138,3 +140,25 @@ def test_a_claim_on_data_that_is_missing_is_no_problem(session, monkeypatch) -> 
     monkeypatch.setattr(tables.datasets, "available", lambda name: name == "mnist")
     store(session, "reader", **{id: 3.0})
     assert any(id in line for line in ledger.check("reader")), "a measured one is always judged"
+
+
+def test_a_script_of_the_benchmarks_is_named_with_its_arguments(session, monkeypatch) -> None:
+    monkeypatch.setattr(measurements, "_path", lambda study: session / f"{study}.json")
+    script = str(CLONE / "benchmarks" / "measure.py")
+    monkeypatch.setattr(sys, "argv", [script, "madry", "--digits", "300"])
+    ledger.measure(ID, 99.25, n=300)
+    expected = "python benchmarks/measure.py madry --digits 300"
+    assert measurements.SESSION[ID].command == expected
+    assert f"<code>{expected}</code>" in ledger.table(ID).markup
+    found = ledger.record("study", "one", {"a": [1.0]}, settings="", n=1, data="")
+    assert found.command == expected == ledger.recorded("study")["one"].command
+    monkeypatch.setattr(sys, "argv", ["ipykernel_launcher.py"])
+    ledger.measure(ID, 99.25, n=300)
+    assert not measurements.SESSION[ID].command
+
+
+def test_every_shipped_number_of_the_paper_profile_names_its_command() -> None:
+    rows = json.loads((data_root() / "measured" / "paper.json").read_text())
+    for row in rows:
+        program, script, name = row.get("command", "").split()[:3] or [""] * 3
+        assert program == "python" and (CLONE / script).is_file() and name, row["id"]

@@ -193,7 +193,7 @@ def test_only_what_is_missing_fails(monkeypatch: pytest.MonkeyPatch, state, code
     assert outcome.exit_code == code
     (line,) = [line for line in outcome.stdout.splitlines() if "networks" in line]
     assert line.split() == [state, "networks", "found.", "Do:", "do", "this"]
-    assert len(outcome.stdout.splitlines()) == 14
+    assert len(outcome.stdout.splitlines()) == 15
 
 
 @pytest.mark.parametrize("version", [(3, 10, 4), (3, 14, 0)])
@@ -230,3 +230,13 @@ def test_probe_measures_a_pass_and_leaves_the_random_state() -> None:
     before = torch.get_rng_state()
     assert 0 < doctor.probe_seconds() < 60
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_mistyped_data_folder_is_named_and_the_rest_is_still_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ARMSRACE_DATA", str(tmp_path / "nowhere"))
+    found = doctor.data_folder()
+    assert found.state == "missing" and "nowhere" in found.detail and "correct it" in found.remedy
+    monkeypatch.setenv("ARMSRACE_DATA", str(tmp_path))
+    assert doctor.data_folder() == Finding("data folder", "ok", str(tmp_path))

@@ -83,5 +83,5 @@ def test_broken_import_ends_the_build_and_is_not_waited_for(tmp_path: Path, capf
     (tmp_path / "papermill.py").write_text('raise ImportError("papermill is broken")')
     path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
     with pytest.raises(RuntimeError, match="could not be imported, see above"):
-        forking.Server(execution._environment(1) | {"PYTHONPATH": path})
+        forking.Server(execution.kernel_environment(1) | {"PYTHONPATH": path})
     assert "papermill is broken" in capfd.readouterr().err

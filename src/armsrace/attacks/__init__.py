@@ -28,21 +28,26 @@ from armsrace.attacks.gradient.bim import bim, least_likely
 from armsrace.attacks.gradient.fgsm import fgsm, rand_fgsm
 from armsrace.attacks.gradient.mi_fgsm import mi_fgsm
 from armsrace.attacks.gradient.pgd import pgd
+from armsrace.attacks.minimal.alma import alma
 from armsrace.attacks.minimal.ddn import ddn
 from armsrace.attacks.minimal.deepfool import deepfool
+from armsrace.attacks.minimal.ead import ead
 from armsrace.attacks.minimal.fab import fab
+from armsrace.attacks.minimal.fmn import fmn
+from armsrace.attacks.minimal.superdeepfool import superdeepfool
 from armsrace.attacks.minimal.universal import universal
 from armsrace.attacks.sparse.jsma import jsma
 from armsrace.attacks.sparse.one_pixel import one_pixel
 from armsrace.attacks.sparse.pointwise import pointwise
+from armsrace.attacks.sparse.sigma_zero import sigma_zero
 from armsrace.deprecation import renamed
 
 __all__ = [
-    "auto_pgd", "bim", "boundary", "carlini_wagner_l0", "carlini_wagner_l2",
-    "carlini_wagner_linf", "ddn", "deepfool", "fab", "fgsm", "finite_difference", "gaussian_noise",
-    "jsma", "latent_descent", "least_likely", "mi_fgsm", "on_manifold", "one_pixel", "pgd",
-    "pointwise", "rand_fgsm", "salt_and_pepper", "square", "substitute", "transfer",
-    "uniform_noise", "universal",
+    "alma", "auto_pgd", "bim", "boundary", "carlini_wagner_l0", "carlini_wagner_l2",
+    "carlini_wagner_linf", "ddn", "deepfool", "ead", "fab", "fgsm", "finite_difference", "fmn",
+    "gaussian_noise", "jsma", "latent_descent", "least_likely", "mi_fgsm", "on_manifold",
+    "one_pixel", "pgd", "pointwise", "rand_fgsm", "salt_and_pepper", "sigma_zero", "square",
+    "substitute", "superdeepfool", "transfer", "uniform_noise", "universal",
 ]  # fmt: skip
 
 __getattr__ = renamed(

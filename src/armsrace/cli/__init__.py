@@ -12,11 +12,12 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 
 from armsrace.cli import arena, book
+from armsrace.cli.errors import Device, OneLineGroup
 
 if TYPE_CHECKING:
     from armsrace.models import zoo
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+app = typer.Typer(cls=OneLineGroup, no_args_is_help=True, add_completion=False, help=__doc__)
 console = Console()
 book.register(app)
 
@@ -25,7 +26,7 @@ book.register(app)
 def train(
     names: Annotated[list[str] | None, typer.Argument(help="Networks of the zoo.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All that this device can train.")] = False,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …")] = "cpu",
+    device: Device = "cpu",
     seed: Annotated[int, typer.Option(help="Seed of the weights.")] = 0,
     resume: Annotated[bool, typer.Option(help="Continue after the last finished epoch.")] = False,
 ) -> None:
@@ -97,25 +98,21 @@ def build(
         for error in failure.errors.values():
             console.print(f"  {error}", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from failure
-    except (BookError, FileNotFoundError, ValueError) as error:
+    except BookError as error:  # With the pages' warnings, one in each line.
         console.print(str(error), style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
 
 
 @app.command()
 def serve(
-    port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free one.")] = 8000,
     browser: Annotated[bool, typer.Option(help="Open it in a browser.")] = True,
     profile: Annotated[str, typer.Option(help="reader, paper or smoke.")] = "reader",
 ) -> None:
     """Serve the built site on this machine."""
     from armsrace.publishing.site import serve as serve_site
 
-    try:
-        serve_site(port, browser, profile=profile)
-    except OSError as error:
-        console.print(str(error), style="red", markup=False, soft_wrap=True)
-        raise typer.Exit(1) from error
+    serve_site(port, browser, profile=profile)
 
 
 @app.command()

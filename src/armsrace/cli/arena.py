@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
+from armsrace.cli.errors import Device
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +36,7 @@ def run(
     attack: Attacks = None,
     seed: Seed = 0,
     folder: Folder = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …")] = "cpu",
+    device: Device = "cpu",
     scheduler: Annotated[str | None, typer.Option(help="A Dask scheduler's address.")] = None,
 ) -> None:
     """Run the jobs that are not done yet; it may be stopped and resumed."""
@@ -52,12 +53,7 @@ def run(
             title = f"{job.defense}, {job.attack}"
             bars.update(bar, completed=done, total=total, description=title)
 
-        try:
-            count = arena.run(jobs, place, device=device, scheduler=scheduler, progress=show)
-        except (ModuleNotFoundError, OSError) as error:
-            if scheduler is None:
-                raise
-            _fail(error)
+        count = arena.run(jobs, place, device=device, scheduler=scheduler, progress=show)
     console.print(f"{count} jobs run, {len(jobs) - count} already done: {place}")
 
 
@@ -76,7 +72,7 @@ def show(
     from armsrace.evaluation.arena import read
     from armsrace.evaluation.arena.rankings import matrix, standings
 
-    outcomes = _read(read) if shipped else _outcomes(digits, defense, attack, seed, folder)
+    outcomes = read() if shipped else _outcomes(digits, defense, attack, seed, folder)
     _print("Accuracy under all attacks, median distance of the nearest", standings(outcomes))
     _print("Accuracy under one attack", matrix(outcomes).T)
 
@@ -122,23 +118,7 @@ def _outcomes(
     from armsrace.evaluation import arena
 
     jobs = _jobs(digits, defenses, attacks, seed)
-    return _read(lambda: arena.collected(jobs, folder or arena.run_folder()))
-
-
-def _read(read: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-    """Outcomes, or an error message and exit code 1."""
-    from armsrace.evaluation.arena import OutcomesError
-
-    try:
-        return read()
-    except OutcomesError as error:
-        _fail(error)
-
-
-def _fail(error: Exception) -> NoReturn:
-    """Print an error and exit with code 1."""
-    console.print(str(error), style="red", markup=False, soft_wrap=True)
-    raise typer.Exit(1) from error
+    return arena.collected(jobs, folder or arena.run_folder())
 
 
 def _print(title: str, frame: pd.DataFrame) -> None:

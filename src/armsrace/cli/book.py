@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -23,9 +24,12 @@ def doctor() -> None:
     from armsrace import datasets
     from armsrace.publishing import doctor as check
 
+    folder = check.data_folder()
+    if folder.state == "missing":  # What is below it cannot be looked for.
+        os.environ.pop("ARMSRACE_DATA")
     files = datasets.status()
     checks = (
-        check.python, check.memory, check.disk, check.threads,
+        check.python, check.memory, check.disk, check.threads, lambda: folder,
         partial(check.data, "mnist", files), partial(check.data, "cifar10", files),
         partial(check.embedded, "mnist", files), partial(check.embedded, "cifar10", files),
         check.weights, check.notebooks, check.kernel, check.browser, check.network,
@@ -68,13 +72,17 @@ def grade(
     from armsrace.publishing.grading import grade as grade_one
     from armsrace.publishing.layout import notebooks
 
-    chapters = notebooks()
+    chapters, failed = notebooks(), False
     for file in files:
         try:
             grades = grade_one(file, chapters)
         except (OSError, ValueError) as error:
-            raise typer.BadParameter(str(error)) from error
+            typer.echo(f"{file}: not graded: {error}", err=True)
+            failed = True
+            continue
         right = sum(one.verdict.startswith("right") for one in grades)
         typer.echo(f"{file}: {right} of {len(grades)} right")
         for one in grades:
             typer.echo(f"  {one.exercise}  {one.verdict}")
+    if failed:
+        raise typer.Exit(1)

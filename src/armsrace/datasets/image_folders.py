@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from armsrace.contracts import check_count
 from armsrace.datasets.sources import DatasetCorrupt, DatasetNotFound
 
-ENDINGS = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".webp"}
+ENDINGS = {
+    ".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp",
+}  # fmt: skip
+LEFT_BEHIND = ("__MACOSX", "@eaDir")
+"""Folders that systems add unasked; like names that begin with a dot, they are never a class."""
 MARGIN = 256 / 224
 """The shorter side divided by the crop's side, as is usual for ImageNet's networks."""
 ATTRIBUTES, FOLDER, MALE = "list_attr_celeba.txt", "img_align_celeba", "Male"
@@ -31,55 +36,104 @@ class Pictures:
     files: tuple[Path, ...]
 
 
-def image_folder(root: Path | str, *, size: int = 224, a_class: int | None = None) -> Pictures:
+def image_folder(
+    root: Path | str, *, size: int = 224, a_class: int | None = None, allow_empty: bool = False
+) -> Pictures:
     """Load the images in root/CLASS/FILE, the classes numbered in the order of their names.
+
+    Hidden folders and files (`.ipynb_checkpoints`, `._a.jpg`, `__MACOSX`) are ignored. Images are
+    turned as the camera's EXIF tag says. What is transparent is shown on white.
 
     Args:
         root: the folder with one folder per class.
         size: S, the side in pixels. An image is resized until its shorter side is 256/224 of it,
             and its center is cropped. Normalization is the model's task.
         a_class: at most this many images per class, the first by name; all by default.
+        allow_empty: whether a class may have no images. It keeps its number, as the thousand
+            folders of ImageNet do if only some are filled. By default an empty class is an error.
 
     Raises:
-        DatasetNotFound: no class has an image.
+        DatasetNotFound: no class has an image, or a class has none.
         DatasetCorrupt: a file is not an image; the message names it.
     """
     check_count("size", size)
     if a_class is not None:
         check_count("a_class", a_class)
     root = Path(root)
-    folders = sorted(path for path in root.glob("*") if path.is_dir())
-    found = {
-        path.name: sorted(file for file in path.iterdir() if file.suffix.lower() in ENDINGS)
-        for path in folders
-    }
-    found = {name: files[:a_class] for name, files in found.items() if files}
-    if not found:
+    found = {folder.name: _images_in(folder)[:a_class] for folder in _visible(root, Path.is_dir)}
+    if not any(found.values()):
         raise DatasetNotFound(f"{root} must hold one folder per class, with images in it")
+    empty = [name for name, files in found.items() if not files]
+    if empty and not allow_empty:
+        # Without their numbers, the labels of all later classes would shift.
+        raise DatasetNotFound(
+            f"{root} holds no images in the classes {', '.join(empty)}: images are files named "
+            f"{', '.join(sorted(ENDINGS))}, directly in the folder of their class. Fill or delete "
+            "these folders, or pass allow_empty=True, with which they keep their numbers."
+        )
     files = tuple(file for part in found.values() for file in part)
     labels = [index for index, part in enumerate(found.values()) for _ in part]
     images = torch.stack([picture(file, size) for file in files])
     return Pictures(images, torch.tensor(labels), tuple(found), files)
 
 
+def _images_in(folder: Path) -> list[Path]:
+    """The folder's images, in the order of their names."""
+    return _visible(folder, lambda file: file.suffix.lower() in ENDINGS)
+
+
+def _visible(folder: Path, wanted: Callable[[Path], bool]) -> list[Path]:
+    """What a folder holds of the wanted, in the order of the names, without what is hidden."""
+    paths = folder.iterdir() if folder.is_dir() else ()
+    shown = (path for path in paths if not path.name.startswith((".", *LEFT_BEHIND)))
+    return sorted(filter(wanted, shown), key=lambda path: path.name)
+
+
 def picture(file: Path, size: int, margin: float = MARGIN) -> Tensor:
     """The center (3, size, size) in [0, 1] of an image whose shorter side becomes margin · size.
 
     Raises:
-        DatasetCorrupt: the file is not an image.
+        DatasetCorrupt: the file is not an image, or not one with known colors; the message names
+            the file.
     """
     try:
         with Image.open(file) as opened:
-            image = opened.convert("RGB")
-    except (UnidentifiedImageError, OSError) as error:
-        raise DatasetCorrupt(f"{file} is not a readable image: {error}") from error
-    scale = round(size * margin) / min(image.size)
-    width, height = (max(size, round(scale * side)) for side in image.size)
-    left, top = (width - size) // 2, (height - size) // 2
-    small = image.resize((width, height), Image.Resampling.BILINEAR)
-    cut = small.crop((left, top, left + size, top + size))
+            image = _colors(opened)
+        cut = _center(image, size, margin)
+    # Broken files raise whatever the decoders stumble on: OSError, ValueError, SyntaxError,
+    # struct.error, DecompressionBombError.
+    except Exception as error:
+        raise DatasetCorrupt(f"{file} is not a readable image: {error or repr(error)}") from error
     pixels = torch.from_numpy(numpy.array(cut, dtype=numpy.uint8))
     return pixels.permute(2, 0, 1).float() / 255
+
+
+def _colors(opened: Image.Image) -> Image.Image:
+    """The image upright, in 8-bit RGB, on white."""
+    image = ImageOps.exif_transpose(opened)
+    if image.mode.startswith("I;16") or (image.mode == "I" and opened.format in ("PNG", "PPM")):
+        # 16 bits of gray, which Pillow's own conversion clips at 255.
+        gray = numpy.asarray(image, dtype=numpy.float64) / 65_535
+        image = Image.fromarray((255 * gray).round().astype(numpy.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError(f"pixels of mode {image.mode} have no known white, save it with 8 bits")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")
+
+
+def _center(image: Image.Image, size: int, margin: float) -> Image.Image:
+    """The center, size × size, of the image resized until its shorter side is margin · size."""
+    scale = round(size * margin) / min(image.size)
+    width, height = (max(size, round(scale * side)) for side in image.size)
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and width * height > max(2 * limit, image.width * image.height):
+        raise ValueError(f"it would be resized to {width} × {height} pixels")
+    left, top = (width - size) // 2, (height - size) // 2
+    small = image.resize((width, height), Image.Resampling.BILINEAR)
+    return small.crop((left, top, left + size, top + size))
 
 
 def celeba(root: Path | str, *, first: int = 0, count: int = 10_000, size: int = 64) -> Pictures:

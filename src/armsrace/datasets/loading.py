@@ -47,6 +47,7 @@ def load(name: str, split: str = "test") -> Dataset:
     Raises:
         DatasetNotFound: no place has the data set.
         DatasetCorrupt: a file is damaged.
+        NotADirectoryError: $ARMSRACE_DATA names no folder.
     """
     check_choice("name", name, tuple(TITLES))
     check_choice("split", split, SPLITS)

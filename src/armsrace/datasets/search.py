@@ -39,15 +39,24 @@ def offline() -> bool:
 
 
 def own_root() -> Path | None:
-    """The folder in $ARMSRACE_DATA, or None.
+    """The folder in $ARMSRACE_DATA, or None if it is not set.
 
     A relative path may also be relative to the clone, since notebooks run in a folder of their own.
+
+    Raises:
+        NotADirectoryError: it names no folder. A typing error must not end in other data.
     """
     value = os.environ.get("ARMSRACE_DATA")
     if not value:
         return None
     root = Path(value).expanduser()
-    return root if root.is_dir() or not (CLONE / root).is_dir() else (CLONE / root).resolve()
+    if root.is_dir():
+        return root
+    if (CLONE / root).is_dir():
+        return (CLONE / root).resolve()
+    raise NotADirectoryError(
+        f"ARMSRACE_DATA must name a folder, got {value!r}: correct it, or unset it to do without"
+    )
 
 
 def cache_folder(name: str) -> Path:
@@ -62,7 +71,10 @@ def find_file(folder: Path, file: DataFile) -> Path | None:
 
 
 def own_folder(name: str, wanted: tuple[DataFile, ...]) -> Path | None:
-    """The folder below $ARMSRACE_DATA with any of the wanted files, or None."""
+    """The folder below $ARMSRACE_DATA with any of the wanted files, or None.
+
+    NotADirectoryError says that $ARMSRACE_DATA names no folder.
+    """
     root = own_root()
     folders = [root / layout for layout in LAYOUTS[name]] if root else []
     return next((f for f in folders if any(find_file(f, file) for file in wanted)), None)
@@ -74,6 +86,7 @@ def locate(name: str, split: Split) -> Path:
     Raises:
         DatasetNotFound: the split was not found; the message lists the places.
         DatasetCorrupt: $ARMSRACE_DATA has only some of the files.
+        NotADirectoryError: $ARMSRACE_DATA names no folder.
     """
     wanted = FILES[name][split]
     if folder := own_folder(name, wanted):
@@ -111,8 +124,7 @@ def _fetch(name: str, missing: list[DataFile], cache: Path) -> str | None:
 
 def _not_found(name: str, split: Split, reason: str) -> str:
     """The message for a split that was not found."""
-    root = own_root()
-    state = "not set" if root is None else f"{root}{'' if root.is_dir() else ', not a folder'}"
+    state = own_root() or "not set"
     return (
         f"{TITLES[name]}'s {split} files are neither in $ARMSRACE_DATA ({state}) nor in the user "
         f"cache ({cache_folder(name)}) nor on the mirrors ({reason}). Set ARMSRACE_DATA to a "

@@ -39,7 +39,10 @@ class FileStatus:
 
 
 def status() -> list[FileStatus]:
-    """The state of every file of every data set. It downloads nothing and raises no error."""
+    """The state of every file of every data set. It downloads nothing.
+
+    The only error is NotADirectoryError, if $ARMSRACE_DATA names no folder.
+    """
     rows = []
     for name in TITLES:
         for split in SPLITS:

@@ -10,6 +10,7 @@ import html
 import json
 import math
 import os
+import shlex
 import sys
 from datetime import date
 from functools import cache
@@ -26,7 +27,10 @@ MIME = "application/vnd.armsrace.measurement+json"
 
 
 class Measurement(BaseModel):
-    """One number that this code measured, in its claim's unit, over n images."""
+    """One number that this code measured, in its claim's unit, over n images.
+
+    `command` is what measured it if no page did; `note` is what differs from the claim's protocol.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -38,6 +42,7 @@ class Measurement(BaseModel):
     date: str
     commit: str
     note: str = ""
+    command: str = ""
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, object]:
         return {MIME: self.model_dump(), "text/html": _line(self), "text/plain": repr(self)}
@@ -74,11 +79,20 @@ def measure(id: str, value: float, *, n: int, data: str | None = None, note: str
     found = Measurement(
         id=id, value=float(value), n=n, data=data or _mnist(os.environ.get("ARMSRACE_DATA")),
         device=device_name(), date=date.today().isoformat(), commit=code_version(), note=note,
+        command=command(),
     )  # fmt: skip
     SESSION[id] = found
     if "IPython" in sys.modules:
         sys.modules["IPython"].display.display(found)
     return found.value
+
+
+def command() -> str:
+    """The command that runs a script of this clone's benchmarks; empty in any other program."""
+    script = Path(sys.argv[0]).resolve()
+    if script.parent != CLONE / "benchmarks" or not script.is_file():
+        return ""
+    return shlex.join(["python", script.relative_to(CLONE).as_posix(), *sys.argv[1:]])
 
 
 @cache
@@ -148,6 +162,7 @@ class Recording(BaseModel):
         device: on which it was measured.
         date: when.
         commit: of the code.
+        command: what measured it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -159,6 +174,7 @@ class Recording(BaseModel):
     device: str
     date: str
     commit: str
+    command: str = ""
 
     @property
     def provenance(self) -> str:
@@ -177,6 +193,7 @@ def record(
     found = Recording(
         columns=columns, settings=settings, n=n, data=data,
         device=device_name(), date=date.today().isoformat(), commit=code_version(),
+        command=command(),
     )  # fmt: skip
     rows = (recorded(study) if _path(study).is_file() else {}) | {name: found}
     content = {key: rows[key].model_dump() for key in sorted(rows)}

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from armsrace import datasets
+from armsrace.contracts import check_choice
 from armsrace.ledger.claims import SOURCES, Claim, Verdict, load_claims, papers, verdict
 from armsrace.ledger.measurements import SESSION, Measurement, load_measured
 from armsrace.resources import CLONE
@@ -60,7 +61,11 @@ def check(profile: str) -> list[str]:
 
     It is a problem if a verdict is worse than expected, or if a measurement is missing although the
     data set is available on this machine.
+
+    Args:
+        profile: "reader" or "paper"; the others measure no claim as it is stated.
     """
+    check_choice("profile", profile, ("reader", "paper"))
     values = _values(load_measured(profile))
     problems = []
     wanted = {claim.data for claim in load_claims().values() if claim.id not in values}
@@ -150,4 +155,5 @@ def _number(claim: Claim, measured: Mapping[str, Measurement]) -> str:
         return "—"
     data = found.data.partition(", from ")[0]
     detail = f"n = {found.n:,}; {data}; {found.device}; {found.date}; {found.commit}"
-    return f"<b>{found.value:.4g}</b> {html.escape(claim.unit)}<br><small>{detail}</small>"
+    ran = f"<br><code>{html.escape(found.command)}</code>" if found.command else ""
+    return f"<b>{found.value:.4g}</b> {html.escape(claim.unit)}<br><small>{detail}{ran}</small>"

@@ -23,7 +23,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from armsrace.datasets import FileStatus
-from armsrace.datasets.search import find_file, offline, own_folder
+from armsrace.datasets.search import find_file, offline, own_folder, own_root
 from armsrace.datasets.sources import FILES, SPLITS, TITLES, WHEELS
 from armsrace.models import zoo
 from armsrace.models.classifiers import s3_cnn
@@ -135,6 +135,15 @@ def probe_seconds() -> float:
         torch.autograd.grad(loss, images)
         times.append(time.perf_counter() - began)
     return min(times)
+
+
+def data_folder() -> Finding:
+    """Whether $ARMSRACE_DATA, if it is set, names a folder."""
+    try:
+        root = own_root()
+    except NotADirectoryError as error:
+        return Finding("data folder", "missing", *str(error).split(": ", 1))
+    return Finding("data folder", "ok", str(root or "ARMSRACE_DATA is not set"))
 
 
 def data(name: str, status: Sequence[FileStatus]) -> Finding:

@@ -22,6 +22,9 @@ from traitlets.config import Config
 from armsrace.publishing.layout import ChapterError, Layout, Notebook
 
 OnCell = Callable[[int, int], None]
+SHORT = "/tmp"
+FOLDER_BYTES = 85
+"""The longest path of a folder in which a kernel's socket can be: 103 bytes on macOS in all."""
 CELL_SECONDS = {"reader": 600, "smoke": 120, "paper": None}
 
 
@@ -73,7 +76,7 @@ def execute(
         on_cell(number, cells)
 
     try:
-        with TemporaryDirectory(prefix="ar-") as sockets:
+        with socket_folder() as sockets:
             papermill.execute_notebook(
                 copy.deepcopy(fresh), part, parameters(notebook, fresh, layout.profile),
                 engine_name="armsrace", kernel_name="python3", cwd=notebook.path.parent,
@@ -101,6 +104,20 @@ def parameters(notebook: Notebook, fresh: NotebookNode, profile: str) -> dict[st
     if notebook.is_chapter and not tagged:
         raise ChapterError(f"{notebook.label}: a chapter needs a cell tagged `parameters`")
     return {"profile": profile} if tagged and profile != "reader" else {}
+
+
+def socket_folder() -> TemporaryDirectory[str]:
+    """A temporary folder for a kernel's sockets, whose paths the system wants short.
+
+    Raises ChapterError if there is no such place.
+    """
+    places = [None] if os.name == "nt" else [None, SHORT]
+    for place in places:
+        folder = TemporaryDirectory(prefix="ar-", dir=place)
+        if os.name == "nt" or len(os.fsencode(folder.name)) <= FOLDER_BYTES:
+            return folder
+        folder.cleanup()
+    raise ChapterError(f"{folder.name} is too long a path for sockets: set a shorter TMPDIR")
 
 
 def transport(folder: str) -> Config:

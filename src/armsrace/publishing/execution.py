@@ -33,6 +33,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from armsrace import datasets
+from armsrace.datasets.search import own_root
 from armsrace.ledger.measurements import device_name
 from armsrace.precision import reduced_precision
 from armsrace.publishing import forking
@@ -266,7 +267,7 @@ def outcomes(chapters: Sequence[Notebook], layout: Layout, console: Console) -> 
     """
     cores = os.cpu_count() or 1
     workers = 1 if layout.profile == "paper" else max(1, min(cores, len(chapters)))
-    environment = _environment(max(1, cores // workers))
+    environment = kernel_environment(max(1, cores // workers))
     # For one notebook, starting the server takes as long as the imports that it saves. The paper
     # profile is for a GPU, whose driver does not survive a fork.
     forks = forking.AVAILABLE and len(chapters) > 1 and layout.profile != "paper"
@@ -311,7 +312,7 @@ def spawned(
         yield process.stdout
 
 
-def _environment(threads: int) -> dict[str, str]:
+def kernel_environment(threads: int) -> dict[str, str]:
     """The environment variables that kernels see.
 
     They exclude a kernel called python3 that the user installed elsewhere, and make a relative data
@@ -320,8 +321,8 @@ def _environment(threads: int) -> dict[str, str]:
     time. The user's own settings of the allocator and the threads take precedence.
     """
     ours = {"ARMSRACE_BUILD": "1", "JUPYTER_PATH": str(Path(sys.prefix) / "share" / "jupyter")}
-    if data := os.environ.get("ARMSRACE_DATA"):
-        ours["ARMSRACE_DATA"] = str(Path(data).resolve())
+    if data := own_root():
+        ours["ARMSRACE_DATA"] = str(data.resolve())
     defaults = {"OMP_NUM_THREADS": str(threads)} | KEEP_MEMORY
     return defaults | os.environ | ours
 

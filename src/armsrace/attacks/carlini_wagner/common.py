@@ -136,6 +136,30 @@ class BestAdversarials:
         return self._whole.minimal_result(self._results, self._passes, self._passes)
 
 
+class ConstantSearch(PerImage):
+    """The constant c (M,) of each image: tenfold until one succeeds, then bisection."""
+
+    def __init__(self, like: Tensor, initial: float, steps: int) -> None:
+        self.c = torch.full_like(like, initial)
+        self._steps, self._tried = steps, torch.zeros_like(like, dtype=torch.int64)
+        self._lower, self._upper = torch.zeros_like(like), torch.full_like(like, torch.inf)
+
+    @property
+    def no_success_yet(self) -> Tensor:
+        """(M,) bool: no constant has succeeded yet."""
+        return self._upper.isinf()
+
+    def next_constant(self, done: Tensor, succeeded: Tensor) -> Tensor:
+        """Give those that are done (M,) another c; returns (M,) bool: which have one to try."""
+        self._upper = torch.where(done & succeeded, self.c, self._upper)
+        self._lower = torch.where(done & ~succeeded, self.c, self._lower)
+        bisected = (self._lower + self._upper) / 2
+        next_c = torch.where(self._upper.isinf(), 10 * self.c, bisected)
+        self.c = torch.where(done, next_c, self.c)
+        self._tried += done
+        return self._tried < self._steps
+
+
 class Progress(PerImage):
     """When to stop minimizing for the current c: the authors' `abort_early`, but per image.
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from armsrace.attacks.base import PerImage, attack_context, check_start, checked_grad
+from armsrace.attacks.base import attack_context, check_start, checked_grad
 from armsrace.attacks.carlini_wagner.common import (
     BestAdversarials,
+    ConstantSearch,
     Progress,
     TanhAdam,
     check_options,
@@ -88,7 +89,7 @@ def carlini_wagner_l2(
         best = BestAdversarials(context, confidence)
         x_start = context.images if start is None else start.to(context.images)
         adam = TanhAdam(x_start[best.indices], bounds, step_size, levels)
-        search = _ConstantSearch(best.best_distance, initial_constant, binary_search_steps)
+        search = ConstantSearch(best.best_distance, initial_constant, binary_search_steps)
         progress = Progress(best.best_distance, steps, gain=0.01 if abort_early else None)
         stop_on_first = abort_early and start is None
         while len(best.indices):
@@ -111,27 +112,3 @@ def carlini_wagner_l2(
                 for part in (best, adam, search, progress):
                     part.select(active)
         return best.result()
-
-
-class _ConstantSearch(PerImage):
-    """The constant c (M,) of each image: tenfold until one succeeds, then bisection."""
-
-    def __init__(self, like: Tensor, initial: float, steps: int) -> None:
-        self.c = torch.full_like(like, initial)
-        self._steps, self._tried = steps, torch.zeros_like(like, dtype=torch.int64)
-        self._lower, self._upper = torch.zeros_like(like), torch.full_like(like, torch.inf)
-
-    @property
-    def no_success_yet(self) -> Tensor:
-        """(M,) bool: no constant has succeeded yet."""
-        return self._upper.isinf()
-
-    def next_constant(self, done: Tensor, succeeded: Tensor) -> Tensor:
-        """Give those that are done (M,) another c; returns (M,) bool: which have one to try."""
-        self._upper = torch.where(done & succeeded, self.c, self._upper)
-        self._lower = torch.where(done & ~succeeded, self.c, self._lower)
-        bisected = (self._lower + self._upper) / 2
-        next_c = torch.where(self._upper.isinf(), 10 * self.c, bisected)
-        self.c = torch.where(done, next_c, self.c)
-        self._tried += done
-        return self._tried < self._steps

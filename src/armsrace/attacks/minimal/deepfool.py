@@ -87,14 +87,14 @@ def deepfool(
             logits, grads = part.jacobian(x[active])
             queries[active] += 1
             gradients[active] += logits.shape[1]
-            r = _step_to_boundary(logits, grads, part.labels, x[active], norm, bounds)
+            r = step_to_boundary(logits, grads, part.labels, x[active], norm, bounds)
             x[active] = bounds.clip(x[active] + r)
             delta = x[active] - part.images
             x_adv[active] = bounds.clip(part.images + (1 + overshoot) * delta)
         return context.minimal_result(x_adv, queries, gradients)
 
 
-def _step_to_boundary(
+def step_to_boundary(
     logits: Tensor, grads: Tensor, labels: Tensor, x: Tensor, norm: Norm, bounds: Bounds
 ) -> Tensor:
     """The shortest step r (N, C, H, W) from x to a boundary of the linearized model.
