@@ -77,8 +77,9 @@ def square(
 
     References:
         Andriushchenko, Croce, Flammarion and Hein 2020, "Square Attack: a query-efficient black-box
-        adversarial attack via random search", Algorithms 1 to 3; §4.3 (L2), §5.1 (schedule). L1: Croce
-        and Hein 2021, "Mind the box: ℓ₁-APGD for sparse adversarial attacks on image classifiers", §4.
+        adversarial attack via random search", Algorithms 1 to 3; §4.3 (L2), §5.1 (schedule). In L1:
+        Croce and Hein 2021, "Mind the box: ℓ₁-APGD for sparse adversarial attacks on image
+        classifiers", §4.
 
     Example:
         >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)

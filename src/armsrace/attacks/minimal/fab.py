@@ -82,8 +82,8 @@ def fab(
         * With `targets` the boundary is that between the target and the best other class, and only
           the target is a success.
         * The final search runs once, from the nearest success of all runs.
-        * Its steps end 1 % beyond the root of the secant. On the boundary itself, where the model is
-          linear, rounding would decide what is a success.
+        * Its steps end 1 % beyond the root of the secant. On the boundary itself rounding would
+          decide what is a success.
         * The random starts are uniform in the ball.
 
     Cost:
