@@ -57,6 +57,7 @@ class AttackSpec:
 
 NOISE = {"repeats": 8, "levels": 4, "binary_search_steps": 2}
 BLIND: dict[str, Any] = {"gradients": False, "random": True}
+QUICK = {"classes": 2, "approach_steps": 8, "steps": 10, "final_steps": 10}
 NOISY: dict[str, Any] = {**BLIND, "aims": False}
 
 SPECS = (
@@ -110,6 +111,11 @@ SPECS = (
         {"binary_search_steps": 2, "steps": 12, "step_size": 0.1, "initial_constant": 2.0},
         norm="l1", budget=None,
     ),
+    AttackSpec(
+        "minimum-norm-linf", attacks.minimum_norm, {"norm": "linf"} | QUICK, budget=None
+    ),
+    AttackSpec("minimum-norm-l2", attacks.minimum_norm, QUICK, "l2", budget=None),
+    AttackSpec("minimum-norm-l1", attacks.minimum_norm, {"norm": "l1"} | QUICK, "l1", budget=None),
     AttackSpec("fmn-linf", attacks.fmn, {"norm": "linf", "steps": 20}, budget=None),
     AttackSpec("fmn-l2", attacks.fmn, {"norm": "l2", "steps": 20}, "l2", budget=None),
     AttackSpec(
