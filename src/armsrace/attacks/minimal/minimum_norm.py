@@ -1,7 +1,7 @@
 """Minimum norm: several classes, each approached by FAB and searched on a shrinking ball.
 
-Our own composition, in L∞, L2 and L1. Its parts are those of FAB (Croce and Hein 2020), DDN (Rony et
-al. 2019) and FMN (Pintor et al. 2021); what is new is how they are combined.
+Our own composition, in L∞, L2 and L1. Its parts are those of FAB (Croce and Hein 2020), DDN (Rony
+et al. 2019) and FMN (Pintor et al. 2021); what is new is how they are combined.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ def minimum_norm(
 
     Cost:
         At most classes · (approach_steps + steps) + final_steps forward and as many backward
-        passes, and three forward passes. A class whose approach ends 1.5 times as far as another's
-        is not searched.
+        passes, and classes + 3 forward passes more. A class whose approach ends 1.5 times as far as
+        another's is not searched.
 
     References:
         Croce and Hein 2020, "Minimally distorted adversarial examples with a fast adaptive boundary
@@ -95,7 +95,7 @@ def minimum_norm(
     check_count("final_steps", final_steps)
     with attack_context(model, images, labels, targets, bounds) as context, torch.no_grad():
         logits = context.logits(context.images)
-        passes = torch.zeros_like(labels)
+        gradients, searches = torch.zeros_like(labels), torch.zeros_like(labels)
         active = (~context.is_adversarial(logits)).nonzero()[:, 0]
         x_adv = context.images.clone()
         if len(active) > 0:
@@ -104,12 +104,13 @@ def minimum_norm(
             rows = active.repeat_interleave(aims.shape[1])
             problem = context.select(rows)
             found = _approach(problem, aims.flatten(), norm, approach_steps)
-            passes.index_add_(0, rows, torch.full_like(rows, approach_steps))
+            gradients.index_add_(0, rows, torch.full_like(rows, approach_steps))
             kept = _near(found.distance.view_as(aims)).flatten()
             found.select(kept)
             rows, problem = rows[kept], problem.select(kept)
             _search(problem, found, norm, steps)
-            passes.index_add_(0, rows, torch.full_like(rows, steps))
+            gradients.index_add_(0, rows, torch.full_like(rows, steps))
+            searches.index_add_(0, rows, torch.ones_like(rows))
             # The nearest row of each image: rows are sorted by image, and the sort is stable.
             order = found.distance.argsort(stable=True)
             order = order[rows[order].argsort(stable=True)]
@@ -118,9 +119,11 @@ def minimum_norm(
             found.select(order[first])
             problem = problem.select(order[first])
             _search(problem, found, norm, final_steps)
-            passes[active] += final_steps
+            gradients[active] += final_steps
+            searches[active] += 1
             x_adv[active] = found.best
-        return context.minimal_result(x_adv, 1 + passes, passes)
+        # A search also asks about its last iterate, without a gradient.
+        return context.minimal_result(x_adv, 1 + gradients + searches, gradients)
 
 
 def _likeliest(context: AttackContext, logits: Tensor, classes: int) -> Tensor:
@@ -141,7 +144,7 @@ def _near(distance: Tensor) -> Tensor:
 
 
 class _Found(PerImage):
-    """Per row the current image z (M, C, H, W), the nearest success so far, and its distance (M,)."""
+    """Per row the image z (M, C, H, W), the nearest success so far, and its distance (M,)."""
 
     def __init__(self, x: Tensor) -> None:
         self.z, self.best = x.clone(), x.clone()
