@@ -30,13 +30,18 @@ def batch_view(values: Tensor) -> Tensor:
     return values.view(-1, 1, 1, 1)
 
 
-def project(perturbations: Tensor, norm: Norm, epsilon: float) -> Tensor:
+def per_row(epsilon: float | Tensor) -> float | Tensor:
+    """A budget to compare with the norms (N,): a number as it is, one per image (N, …) as (N,)."""
+    return epsilon.flatten() if isinstance(epsilon, Tensor) else epsilon
+
+
+def project(perturbations: Tensor, norm: Norm, epsilon: float | Tensor) -> Tensor:
     """The nearest point in L2, for each perturbation, of the ball of radius epsilon.
 
     Args:
         perturbations: (N, C, H, W).
         norm: of the ball, "linf", "l2" or "l1".
-        epsilon: the radius, in pixel units.
+        epsilon: the radius, in pixel units: one number, or (N, 1, 1, 1).
 
     References:
         Duchi et al. 2008, "Efficient projections onto the l1-ball", Figure 1 (by sorting).
@@ -45,16 +50,55 @@ def project(perturbations: Tensor, norm: Norm, epsilon: float) -> Tensor:
         return perturbations.clamp(-epsilon, epsilon)
     if norm == "l2":
         lengths = distances(perturbations, "l2").clamp_min(torch.finfo(perturbations.dtype).tiny)
-        return perturbations * batch_view((epsilon / lengths).clamp_max(1.0))
+        return perturbations * batch_view((per_row(epsilon) / lengths).clamp_max(1.0))
     # float64: a threshold rounded to float32 would leave the ball by one rounding error per pixel.
     magnitudes = perturbations.abs().flatten(1).double()
     ordered = magnitudes.sort(dim=1, descending=True).values
-    excess = ordered.cumsum(dim=1) - epsilon
+    radius = epsilon.flatten(1) if isinstance(epsilon, Tensor) else epsilon
+    excess = ordered.cumsum(dim=1) - radius
     counts = torch.arange(1, ordered.shape[1] + 1, device=ordered.device)
     support = (ordered * counts > excess).sum(dim=1, keepdim=True).clamp_min(1)
     threshold = (excess.gather(1, support - 1) / support).clamp_min(0)
     shrunk = (magnitudes - threshold).clamp_min(0).view_as(perturbations)
     return shrunk.to(perturbations.dtype) * perturbations.sign()
+
+
+def project_l1_box(perturbations: Tensor, epsilon: float, images: Tensor, bounds: Bounds) -> Tensor:
+    """The nearest point in L2, for each perturbation, of the L1 ball within the box.
+
+    That is sign(δ) · min(max(abs(δ) − λ, 0), room), where room is how far the box lets a pixel
+    move in its direction, and λ ≥ 0 is the smallest number that keeps the ball. Projecting onto the
+    ball and then clipping would leave budget unused.
+
+    Args:
+        perturbations: δ (N, C, H, W).
+        epsilon: the L1 radius, in pixel units.
+        images: (N, C, H, W), what is perturbed.
+        bounds: the box of valid pixels.
+
+    References:
+        Croce and Hein 2021, "Mind the box: ℓ₁-APGD for sparse adversarial attacks on image
+        classifiers", Proposition 2.1.
+    """
+    # float64, as in `project`.
+    delta = perturbations.flatten(1).double()
+    x, size = images.flatten(1).double(), delta.abs()
+    room = torch.where(delta > 0, bounds.upper - x, x - bounds.lower)
+    # The norm falls with λ, piecewise linearly: pixel i shrinks for λ from abs(δ) − room to abs(δ).
+    starts, ends = (size - room).clamp_min(0), size
+    breakpoints, order = torch.cat([starts, ends], dim=1).sort(dim=1)
+    shrinking = torch.where(order < size.shape[1], 1, -1).cumsum(dim=1)[:, :-1]
+    falls = shrinking * breakpoints.diff(dim=1)
+    largest = torch.minimum(size, room).sum(dim=1, keepdim=True)
+    norms_after = largest - falls.cumsum(dim=1)
+    # The first interval of breakpoints at whose end the norm is small enough.
+    place = (norms_after > epsilon).sum(dim=1, keepdim=True).clamp_max(falls.shape[1] - 1)
+    count = shrinking.gather(1, place).clamp_min(1)
+    spare = (norms_after + falls).gather(1, place) - epsilon
+    threshold = breakpoints.gather(1, place) + spare / count
+    threshold = torch.where(largest > epsilon, threshold, 0.0)
+    kept = torch.minimum((size - threshold).clamp_min(0), room)
+    return (delta.sign() * kept).to(perturbations.dtype).view_as(perturbations)
 
 
 def normalize(gradients: Tensor, norm: Norm) -> Tensor:
@@ -100,7 +144,7 @@ def steepest_direction(gradients: Tensor, norm: Norm, images: Tensor, bounds: Bo
 
 
 def linear_maximizer_l1(
-    gradients: Tensor, epsilon: float, images: Tensor, bounds: Bounds
+    gradients: Tensor, epsilon: float | Tensor, images: Tensor, bounds: Bounds
 ) -> Tensor:
     """The perturbation in the L1 ball and the box that increases a linear function most.
 
@@ -109,7 +153,7 @@ def linear_maximizer_l1(
 
     Args:
         gradients: (N, C, H, W), of the linear function.
-        epsilon: the L1 radius, in pixel units.
+        epsilon: the L1 radius, in pixel units: one number, or (N, 1, 1, 1).
         images: (N, C, H, W), what is perturbed.
         bounds: the box of valid pixels.
 
@@ -122,7 +166,8 @@ def linear_maximizer_l1(
     order = grad.abs().argsort(dim=1, descending=True, stable=True)
     ordered = room.gather(1, order)
     used_before = ordered.cumsum(dim=1) - ordered
-    amounts = torch.minimum(ordered, (epsilon - used_before).clamp_min(0))
+    radius = epsilon.flatten(1) if isinstance(epsilon, Tensor) else epsilon
+    amounts = torch.minimum(ordered, (radius - used_before).clamp_min(0))
     magnitudes = torch.zeros_like(grad).scatter(1, order, amounts)
     return (magnitudes * grad.sign()).view_as(gradients)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from armsrace import attacks
 from armsrace.contracts import AttackResult, Model, Norm
+from armsrace.losses import targeted_dlr
 from tests.attacks import borrowed
 
 
@@ -22,6 +23,7 @@ class AttackSpec:
     random: takes a generator. targeted: takes targets. least_likely: chooses its own target.
     gradients: asks the model for gradients. shared: one perturbation for the whole batch.
     aims: finds most targets, as noise, which does not look for them, cannot.
+    settles: within a tiny budget it finds the same images from every start.
     """
 
     name: str
@@ -36,6 +38,7 @@ class AttackSpec:
     gradients: bool = True
     shared: bool = False
     aims: bool = True
+    settles: bool = False
 
     def run(
         self, model: Model, images: Tensor, labels: Tensor, *, scale: float = 1.0,
@@ -54,6 +57,7 @@ class AttackSpec:
 
 NOISE = {"repeats": 8, "levels": 4, "binary_search_steps": 2}
 BLIND: dict[str, Any] = {"gradients": False, "random": True}
+QUICK = {"classes": 2, "approach_steps": 8, "steps": 10, "final_steps": 10}
 NOISY: dict[str, Any] = {**BLIND, "aims": False}
 
 SPECS = (
@@ -77,6 +81,26 @@ SPECS = (
     AttackSpec("momentum", attacks.mi_fgsm, {"steps": 3}),
     AttackSpec("auto-pgd-linf", attacks.auto_pgd, {"steps": 5}, random=True),
     AttackSpec("auto-pgd-l2", attacks.auto_pgd, {"steps": 5, "norm": "l2"}, "l2", 3.0, random=True),
+    AttackSpec(
+        "auto-pgd-l1", attacks.auto_pgd, {"steps": 10, "norm": "l1"}, "l1", 15.0, random=True,
+        settles=True,
+    ),
+    AttackSpec(
+        "auto-pgd-still-l1", attacks.auto_pgd, {"steps": 10, "norm": "l1", "random_start": False},
+        "l1", 15.0,
+    ),
+    AttackSpec(
+        "auto-pgd-aimed", attacks.auto_pgd,
+        {"steps": 5, "target_classes": 2, "restarts": 2, "loss": targeted_dlr,
+         "stop_on_success": True},
+        random=True, targeted=False,
+    ),
+    AttackSpec("fab-linf", attacks.fab, {"steps": 5}, budget=None),
+    AttackSpec("fab-l2", attacks.fab, {"steps": 5, "norm": "l2"}, "l2", budget=None),
+    AttackSpec("fab-l1", attacks.fab, {"steps": 5, "norm": "l1"}, "l1", budget=None),
+    AttackSpec(
+        "fab-aimed", attacks.fab, {"steps": 5, "target_classes": 3}, budget=None, targeted=False
+    ),
     AttackSpec("deepfool-l2", attacks.deepfool, norm="l2", budget=None, targeted=False),
     AttackSpec("ddn", attacks.ddn, {"steps": 20}, "l2", budget=None),
     AttackSpec("alma-l2", attacks.alma, {"steps": 40}, "l2", budget=None),
@@ -87,6 +111,11 @@ SPECS = (
         {"binary_search_steps": 2, "steps": 12, "step_size": 0.1, "initial_constant": 2.0},
         norm="l1", budget=None,
     ),
+    AttackSpec(
+        "minimum-norm-linf", attacks.minimum_norm, {"norm": "linf"} | QUICK, budget=None
+    ),
+    AttackSpec("minimum-norm-l2", attacks.minimum_norm, QUICK, "l2", budget=None),
+    AttackSpec("minimum-norm-l1", attacks.minimum_norm, {"norm": "l1"} | QUICK, "l1", budget=None),
     AttackSpec("fmn-linf", attacks.fmn, {"norm": "linf", "steps": 20}, budget=None),
     AttackSpec("fmn-l2", attacks.fmn, {"norm": "l2", "steps": 20}, "l2", budget=None),
     AttackSpec(
@@ -117,6 +146,9 @@ SPECS = (
     AttackSpec("square-linf", attacks.square, {"queries": 25}, budget=0.4, fools=0.6, **NOISY),
     AttackSpec(
         "square-l2", attacks.square, {"queries": 25, "norm": "l2"}, "l2", 7.0, fools=0.6, **NOISY
+    ),
+    AttackSpec(
+        "square-l1", attacks.square, {"queries": 25, "norm": "l1"}, "l1", 60.0, fools=0.5, **NOISY
     ),
     AttackSpec(
         "one-pixel", attacks.one_pixel,

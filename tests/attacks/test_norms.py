@@ -11,7 +11,14 @@ from scipy.optimize import brentq, minimize
 from torch import Tensor
 
 from armsrace.contracts import UNIT, Norm
-from armsrace.norms import distances, linear_maximizer_l1, normalize, project, steepest_direction
+from armsrace.norms import (
+    distances,
+    linear_maximizer_l1,
+    normalize,
+    project,
+    project_l1_box,
+    steepest_direction,
+)
 
 EPSILON = st.sampled_from([0.0, 1e-6]) | st.floats(0.0, 20.0)
 
@@ -141,3 +148,21 @@ def test_distances_count_pixels_not_channels() -> None:
 def test_unknown_norm_is_named() -> None:
     with pytest.raises(ValueError, match="norm must be one of linf, l2, l1, l0, got 'l3'"):
         distances(torch.zeros(1, 1, 2, 2), "l3")  # type: ignore[arg-type]
+
+
+def test_the_l1_ball_within_the_box_has_a_nearest_point() -> None:
+    """Inside both, and no nearer point between it and any other point of both."""
+    draws = torch.Generator().manual_seed(0)
+    images = (1.6 * torch.rand(40, 1, 3, 3, generator=draws, dtype=torch.float64) - 0.3).clamp(0, 1)
+    delta = torch.randn(40, 1, 3, 3, generator=draws, dtype=torch.float64)
+    for epsilon in (0.0, 0.1, 1.0, 3.0, 100.0):
+        found = project_l1_box(delta, epsilon, images, UNIT)
+        assert (distances(found, "l1") <= epsilon + 1e-12).all()
+        assert (images + found).min() >= -1e-12 and (images + found).max() <= 1 + 1e-12
+        for _ in range(100):
+            other = torch.rand(40, 1, 3, 3, generator=draws, dtype=torch.float64) - images
+            size = distances(other, "l1").view(-1, 1, 1, 1)
+            other = other * (epsilon / size).clamp_max(1)
+            # Where the point is nearest, no way from it to another makes an acute angle.
+            angle = ((delta - found) * (other - found)).flatten(1).sum(dim=1)
+            assert (angle <= 1e-9).all()

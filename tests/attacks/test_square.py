@@ -124,7 +124,7 @@ def test_an_l2_move_keeps_its_length(digits: Digits) -> None:
     def drawn(*shape: int) -> Tensor:
         return torch.rand(50, *shape, generator=draws, dtype=torch.float64)
 
-    current = squares.bumps(clean, 1.0, UNIT, drawn(1, 5, 5))
+    current = squares.bumps(clean, 1.0, "l2", UNIT, drawn(1, 5, 5))
     moved = squares.l2_square(clean, current, 5, 1.0, UNIT, drawn(6))
     for images in (current, moved):
         torch.testing.assert_close(

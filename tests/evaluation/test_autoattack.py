@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from armsrace import attacks, evaluation
-from armsrace.contracts import AttackResult
+from armsrace.contracts import AttackResult, Norm
+from armsrace.losses import targeted_dlr
 from armsrace.norms import distances
+from tests.attacks.linear import linear, some_images
 
 Digits = tuple[Tensor, Tensor]
 
@@ -69,8 +71,9 @@ def test_a_search_of_the_nearest_counts_within_the_budget(
     trained: nn.Module, digits: Digits
 ) -> None:
     images, labels = digits[0][:40], digits[1][:40]
-    near = evaluation.autoattack(epsilon=0.05)["nearest boundary"](trained, images, labels)
-    whole = attacks.deepfool(trained, images, labels, norm="linf")
+    turns = evaluation.autoattack(epsilon=0.05, steps=10)
+    near = turns["nearest boundary"](trained, images, labels)
+    whole = attacks.fab(trained, images, labels, steps=10, target_classes=9)
     sizes = evaluation.perturbation_sizes(images, whole, "linf")
     assert torch.equal(near.success, sizes <= 0.05 * (1 + 1e-6))
     assert 0 < near.success.sum() < whole.success.sum()
@@ -91,3 +94,66 @@ def test_a_gradient_gone_for_the_cross_entropy_is_there_for_the_ratio(
     assert plain(loud, images, labels).success.double().mean() < 0.5
     assert found.accuracies["APGD, cross-entropy"] > 0.5
     assert found.accuracies["APGD, targeted DLR"] < 0.1
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_few_classes_have_a_loss(classes: int, norm: Norm) -> None:
+    """A linear model in the box: beyond the exact distance all fall, within it none does."""
+    model, images = linear(classes), some_images(12)
+    with torch.no_grad():
+        labels = model(images).argmax(dim=1)
+    nearest = attacks.fab(model, images, labels, norm=norm, steps=30)
+    images, labels = images[nearest.success], labels[nearest.success]
+    exact = distances(nearest.images[nearest.success] - images, norm)
+    for image, label, distance in zip(images.split(1), labels.split(1), exact, strict=True):
+        for share, broken in ((0.98, False), (1.02, True)):
+            turns = evaluation.autoattack(
+                epsilon=share * distance.item(), steps=40, queries=10, norm=norm
+            )
+            found = evaluation.worst_case(model, image, label, turns)
+            assert bool(found.result.success) == broken
+            sizes = distances(found.result.images - image, norm)
+            assert sizes <= share * distance * (1 + 1e-6)
+    turns.pop("APGD, cross-entropy")
+    assert turns["APGD, targeted DLR"](model, image, label).success.all()
+
+
+def test_a_target_is_a_direction_and_any_class_a_success(
+    trained: nn.Module, digits: Digits
+) -> None:
+    images, labels = digits[0][:30], digits[1][:30]
+    found = attacks.auto_pgd(
+        trained, images, labels, epsilon=0.1, steps=10, target_classes=3, stop_on_success=True,
+        loss=targeted_dlr,
+    )  # fmt: skip
+    every = attacks.auto_pgd(
+        trained, images, labels, epsilon=0.1, steps=10, target_classes=3, loss=targeted_dlr
+    )
+    assert torch.equal(found.success, every.success) and found.success.sum() > 0
+    assert (found.gradients <= every.gradients).all()
+    assert found.gradients[found.success].double().mean() < every.gradients.double().mean()
+    with pytest.raises(ValueError, match="target_classes must be None with targets"):
+        attacks.auto_pgd(trained, images, labels, epsilon=0.1, target_classes=3, targets=labels)
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize(("norm", "epsilon"), [("linf", 0.06), ("l2", 0.8), ("l1", 5.0)])
+def test_the_robust_accuracy_is_the_authors(
+    s3_cnn: nn.Module, digits: Digits, norm: Norm, epsilon: float
+) -> None:
+    pyautoattack = pytest.importorskip("pyautoattack")
+    images, labels = digits[0][:24], digits[1][:24]
+    peer = pyautoattack.AutoAttack(
+        s3_cnn, norm=norm.capitalize(), eps=epsilon, seed=0, attacks=["apgd-ce", "apgd-t"],
+        version="custom",
+    )  # fmt: skip
+    peer.apgd.n_restarts, peer.apgd_targeted.n_target_classes = 1, 3
+    peer.apgd.use_largereps = peer.apgd_targeted.use_largereps = norm == "l1"
+    x_adv, _ = peer.run_standard_evaluation(images, labels)
+    turns = evaluation.autoattack(epsilon=epsilon, targets=3, norm=norm)
+    turns = {name: turns[name] for name in list(turns)[:2]}
+    ours = evaluation.worst_case(s3_cnn, images, labels, turns).result.success
+    with torch.no_grad():
+        theirs = s3_cnn(x_adv).argmax(dim=1) != labels
+    assert 0 < ours.sum() < 24 and ours.sum() >= theirs.sum() - 1

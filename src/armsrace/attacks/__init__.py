@@ -32,7 +32,9 @@ from armsrace.attacks.minimal.alma import alma
 from armsrace.attacks.minimal.ddn import ddn
 from armsrace.attacks.minimal.deepfool import deepfool
 from armsrace.attacks.minimal.ead import ead
+from armsrace.attacks.minimal.fab import fab
 from armsrace.attacks.minimal.fmn import fmn
+from armsrace.attacks.minimal.minimum_norm import minimum_norm
 from armsrace.attacks.minimal.superdeepfool import superdeepfool
 from armsrace.attacks.minimal.universal import universal
 from armsrace.attacks.sparse.jsma import jsma
@@ -43,10 +45,10 @@ from armsrace.deprecation import renamed
 
 __all__ = [
     "alma", "auto_pgd", "bim", "boundary", "carlini_wagner_l0", "carlini_wagner_l2",
-    "carlini_wagner_linf", "ddn", "deepfool", "ead", "fgsm", "finite_difference", "fmn",
-    "gaussian_noise", "jsma", "latent_descent", "least_likely", "mi_fgsm", "on_manifold",
-    "one_pixel", "pgd", "pointwise", "rand_fgsm", "salt_and_pepper", "sigma_zero", "square",
-    "substitute", "superdeepfool", "transfer", "uniform_noise", "universal",
+    "carlini_wagner_linf", "ddn", "deepfool", "ead", "fab", "fgsm", "finite_difference", "fmn",
+    "gaussian_noise", "jsma", "latent_descent", "least_likely", "mi_fgsm", "minimum_norm",
+    "on_manifold", "one_pixel", "pgd", "pointwise", "rand_fgsm", "salt_and_pepper", "sigma_zero",
+    "square", "substitute", "superdeepfool", "transfer", "uniform_noise", "universal",
 ]  # fmt: skip
 
 __getattr__ = renamed(

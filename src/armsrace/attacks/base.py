@@ -132,6 +132,28 @@ class AttackContext:
         """(N,), greater where more adversarial: the loss of the label, or minus the target's."""
         return loss(logits, self.labels) if self.targets is None else -loss(logits, self.targets)
 
+    @torch.no_grad()
+    def aimed_at_likeliest(self, count: int) -> list[AimedContext]:
+        """The untargeted problem, aimed at each of the likeliest wrong classes; one forward pass.
+
+        The likeliest comes first; there are K − 1 at most.
+        """
+        logits = self.logits(self.images).scatter(1, self.labels[:, None], -torch.inf)
+        order = logits.topk(min(count, logits.shape[1] - 1), dim=1).indices
+        return [
+            AimedContext(self.model, self.images, self.labels, targets, self.bounds)
+            for targets in order.T
+        ]
+
+
+@dataclass(frozen=True)
+class AimedContext(AttackContext):
+    """An untargeted attack that aims: the loss is that of the targets, success any wrong class."""
+
+    def is_adversarial(self, logits: Tensor) -> Tensor:
+        """(N,) bool: predicted anything but the label."""
+        return logits.argmax(dim=1) != self.labels
+
 
 def checked_grad(value: Tensor, images: Tensor, retain_graph: bool = False) -> Tensor:
     """The gradient of a scalar with respect to the images, checked to be there and finite."""

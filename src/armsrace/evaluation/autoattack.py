@@ -8,16 +8,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from armsrace.attacks import auto_pgd, deepfool, square
+from armsrace.attacks import auto_pgd, fab, square
 from armsrace.attacks.base import attack_context
-from armsrace.contracts import UNIT, AttackResult, Model, Norm, check_at_least, check_count
+from armsrace.contracts import (
+    UNIT,
+    AttackResult,
+    Model,
+    Norm,
+    check_at_least,
+    check_choice,
+    check_count,
+)
 from armsrace.evaluation.batches import Attack, seeded
-from armsrace.losses import targeted_dlr
-from armsrace.norms import distances
+from armsrace.losses import margin, targeted_dlr
+from armsrace.norms import BUDGETED, distances
+
+RESTARTS_L1, TARGETS_L1 = 5, 5
+"""In L1: the starts of APGD on the cross-entropy, and the targets of the targeted one."""
 
 
 @dataclass(frozen=True)
@@ -90,26 +102,30 @@ def autoattack(
     *, epsilon: float, steps: int = 100, targets: int = 9, queries: int = 5000,
     norm: Norm = "linf", seed: int = 0,
 ) -> dict[str, Attack]:  # fmt: skip
-    """The attacks of AutoAttack's standard ensemble, made of this library's attacks.
+    """The attacks of AutoAttack's standard ensemble: APGD twice, FAB and Square.
 
     Args:
         epsilon: the budget, in pixel units of the norm.
-        steps: of APGD, on the cross-entropy and on the targeted difference-of-logits ratio (DLR).
-            DeepFool takes a quarter as many.
-        targets: how many of the likeliest wrong classes the targeted attack tries.
+        steps: of APGD, on the cross-entropy and on the targeted difference-of-logits ratio (DLR),
+            and of targeted FAB.
+        targets: how many of the likeliest wrong classes APGD and FAB aim at.
         queries: of the square attack.
-        norm: "linf" or "l2".
+        norm: "linf", "l2" or "l1". In L1 APGD on the cross-entropy has 5 starts, and the targeted
+            APGD 5 targets at most.
         seed: of the random attacks.
 
     Returns:
-        The attacks by name, for `worst_case`.
+        The attacks by name, for `worst_case`. An image is done at the first success.
 
     Differences from the paper:
-        * DeepFool takes the place of FAB as the minimal-norm attack; it is less exact.
+        * The DLR is constant where a model has two classes, and its targeted form needs four. With
+          fewer the margin takes its place: APGD's steps do not depend on the scale of the logits.
+        * Square shrinks its squares on a schedule scaled to `queries`.
 
     References:
         Croce and Hein 2020, "Reliable evaluation of adversarial robustness with an ensemble of
-        diverse parameter-free attacks", §5.
+        diverse parameter-free attacks", §5; Croce and Hein 2021, "Mind the box: ℓ₁-APGD for sparse
+        adversarial attacks on image classifiers", §5 (L1).
 
     Example:
         >>> list(evaluation.autoattack(epsilon=0.3))
@@ -117,39 +133,25 @@ def autoattack(
     """
     check_at_least("epsilon", epsilon, 0)
     check_count("targets", targets)
-    apgd = partial(auto_pgd, epsilon=epsilon, norm=norm, steps=steps)
-    apgd_dlr = seeded(partial(apgd, loss=targeted_dlr), seed + 1)
-    nearest = partial(deepfool, norm=norm, steps=max(1, steps // 4))
-    square_attack = partial(square, epsilon=epsilon, norm=norm, queries=queries)
+    check_choice("norm", norm, BUDGETED)
+    budget: dict[str, Any] = {"epsilon": epsilon, "norm": norm}
+    apgd = partial(auto_pgd, **budget, steps=steps, stop_on_success=True)
+    few = min(targets, TARGETS_L1) if norm == "l1" else targets
+    starts = RESTARTS_L1 if norm == "l1" else 1
+    nearest = partial(fab, **budget, steps=steps, target_classes=targets)
     return {
-        "APGD, cross-entropy": seeded(apgd, seed),
-        "APGD, targeted DLR": partial(_each_target, apgd_dlr, targets),
+        "APGD, cross-entropy": seeded(partial(apgd, restarts=starts), seed),
+        "APGD, targeted DLR": seeded(
+            partial(apgd, target_classes=few, loss=targeted_dlr_or_margin), seed + 1
+        ),
         "nearest boundary": partial(_within_budget, nearest, epsilon, norm),
-        "Square": seeded(square_attack, seed + 2),
+        "Square": seeded(partial(square, **budget, queries=queries), seed + 2),
     }
 
 
-def _each_target(
-    attack: Attack, count: int, model: Model, images: Tensor, labels: Tensor
-) -> AttackResult:
-    """A targeted attack on the likeliest wrong classes, one after another, until one succeeds.
-
-    The images are those of the first target that succeeds, or of the last target tried.
-    """
-    with attack_context(model, images, labels, None, UNIT) as context, torch.no_grad():
-        logits = context.logits(images).scatter(1, labels[:, None], -torch.inf)
-    order = logits.topk(min(count, logits.shape[1] - 1), dim=1).indices
-    x_adv, success = images.clone(), torch.zeros_like(labels, dtype=torch.bool)
-    queries, gradients = torch.ones_like(labels), torch.zeros_like(labels)
-    for targets in order.T:
-        active = (~success).nonzero()[:, 0]
-        if len(active) == 0:
-            break
-        found = attack(model, images[active], labels[active], targets=targets[active])
-        queries[active] += found.queries
-        gradients[active] += found.gradients
-        x_adv[active], success[active] = found.images, found.success
-    return AttackResult(x_adv, success, queries, gradients)
+def targeted_dlr_or_margin(logits: Tensor, classes: Tensor) -> Tensor:
+    """The targeted DLR of four classes and more, else the margin."""
+    return (targeted_dlr if logits.shape[1] > 3 else margin)(logits, classes)
 
 
 def _within_budget(

@@ -1,6 +1,6 @@
-"""Square attack: random search with squares of pixels, on scores alone, in L∞ and L2.
+"""Square attack: random search with squares of pixels, on scores alone, in L∞, L2 and L1.
 
-Andriushchenko, Croce, Flammarion and Hein 2020, Algorithms 1 to 3.
+Andriushchenko, Croce, Flammarion and Hein 2020, Algorithms 1 to 3; L1 after Croce and Hein 2021.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from armsrace.contracts import (
     check_count,
 )
 from armsrace.losses import cross_entropy, margin
-from armsrace.norms import batch_view, distances, normalize
+from armsrace.norms import BUDGETED, batch_view, distances, normalize, project_l1_box
 from armsrace.randomness import Keys, default_generator
 
 HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
@@ -54,7 +54,7 @@ def square(
         epsilon: the budget in pixel units of `norm`.
         queries: forward passes per image at most, at least 3: one is for the clean image, and one
             for the verdict.
-        norm: "linf" or "l2".
+        norm: "linf", "l2" or "l1".
         share: p, the fraction of the pixels that the first squares cover. It shrinks on the paper's
             schedule, scaled to `queries`. The paper takes 0.8 for robust MNIST networks, and 0.05
             (L∞) or 0.1 (L2) for standard ImageNet networks.
@@ -77,7 +77,9 @@ def square(
 
     References:
         Andriushchenko, Croce, Flammarion and Hein 2020, "Square Attack: a query-efficient black-box
-        adversarial attack via random search", Algorithms 1 to 3; §4.3 (L2), §5.1 (schedule).
+        adversarial attack via random search", Algorithms 1 to 3; §4.3 (L2), §5.1 (schedule). In L1:
+        Croce and Hein 2021, "Mind the box: ℓ₁-APGD for sparse adversarial attacks on image
+        classifiers", §4.
 
     Example:
         >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
@@ -87,7 +89,7 @@ def square(
     """
     check_at_least("epsilon", epsilon, 0)
     check_count("queries", queries, 3)
-    check_choice("norm", norm, ("linf", "l2"))
+    check_choice("norm", norm, BUDGETED)
     if not 0 < share <= 1:
         raise ValueError(f"share must be > 0 and <= 1, got {share:g}")
     generator = default_generator(generator)
@@ -142,7 +144,7 @@ def _initial(
     channels, _, width = x.shape[1:]
     if norm == "linf":
         return stripes(x, epsilon, bounds, keys.uniform((channels, 1, width), generator))
-    return bumps(x, epsilon, bounds, keys.uniform((channels, 5, 5), generator))
+    return bumps(x, epsilon, norm, bounds, keys.uniform((channels, 5, 5), generator))
 
 
 def _sampled(
@@ -155,7 +157,8 @@ def _sampled(
         draws = keys.uniform((2 + channels,), generator)
         return linf_square(x, x_adv, side_of(fraction, x), epsilon, bounds, draws)
     draws = keys.uniform((5 + channels,), generator)
-    return l2_square(x, x_adv, side_of(fraction, x, 3), epsilon, bounds, draws)
+    move = l2_square if norm == "l2" else l1_square
+    return move(x, x_adv, side_of(fraction, x, 3), epsilon, bounds, draws)
 
 
 # The moves take images (N, C, H, W) and draws (N, ·) uniform on [0, 1), so that the moves of an
@@ -182,17 +185,23 @@ def linf_square(
     return torch.where(window, bounds.clip(x + step), x_adv)
 
 
-def bumps(x: Tensor, epsilon: float, bounds: Bounds, draws: Tensor) -> Tensor:
-    """A grid of five by five double bumps of length epsilon; draws (N, C, 5, 5) give the signs."""
+def bumps(x: Tensor, epsilon: float, norm: Norm, bounds: Bounds, draws: Tensor) -> Tensor:
+    """A grid of five by five double bumps of length epsilon; draws (N, C, 5, 5) give the signs.
+
+    In L1 each has the length of the box, and what exceeds epsilon is projected away.
+    """
     height, width = x.shape[-2:]
     tile = max(min(height, width) // 5, 1)
     rows, columns = min(5, height // tile), min(5, width // tile)
     signs = _signs(draws[:, :, :rows, :columns])
     grid = signs.repeat_interleave(tile, dim=2).repeat_interleave(tile, dim=3)
-    grid = grid * double_bump(tile, x).repeat(rows, columns)
+    grid = grid * double_bump(tile, x, norm).repeat(rows, columns)
     top, left = (height - rows * tile) // 2, (width - columns * tile) // 2
     padding = (left, width - columns * tile - left, top, height - rows * tile - top)
-    return bounds.clip(x + epsilon * normalize(functional.pad(grid, padding), "l2"))
+    grid = functional.pad(grid, padding)
+    if norm == "l1":
+        return _within_l1(x, (bounds.upper - bounds.lower) * grid, epsilon, bounds)
+    return bounds.clip(x + epsilon * normalize(grid, "l2"))
 
 
 def l2_square(
@@ -217,26 +226,54 @@ def l2_square(
     return bounds.clip(x + epsilon * normalize(delta, "l2"))
 
 
-def double_bump(h: int, like: Tensor) -> Tensor:
-    """Two bumps of opposite sign, one above the other (h, h), of length one in L2 (§4.3)."""
-    return _double_bump(h, like.dtype, like.device)
+def l1_square(
+    x: Tensor, x_adv: Tensor, h: int, epsilon: float, bounds: Bounds, draws: Tensor
+) -> Tensor:
+    """As `l2_square` with lengths in L1, and an exact projection onto the ball and the box."""
+    delta, channels = x_adv - x, x.shape[1]
+    corners = _corners(draws[:, :2], h, x)
+    w_1 = _window(corners, h, x)
+    both = w_1 | _window(_corners(draws[:, 2:4], h, x), h, x)
+    bump = double_bump(h, x, "l1")
+    eta = torch.where(draws[:, 4, None, None] < 0.5, bump, bump.T)
+    eta = _placed(eta, corners, x) * _signs(draws[:, 5:, None, None])
+    delta_new = _normalized(delta * w_1, 1) + eta * w_1
+    unused = batch_view((epsilon - distances(delta, "l1")).clamp_min(0))
+    # The authors have the factor C: what is too much, the projection takes away.
+    budget = unused + channels * _lengths(delta * both, 1)
+    delta = torch.where(w_1, budget * _normalized(delta_new, 1), delta.masked_fill(both, 0.0))
+    return _within_l1(x, delta, epsilon, bounds)
+
+
+def _within_l1(x: Tensor, delta: Tensor, epsilon: float, bounds: Bounds) -> Tensor:
+    """x + δ (N, C, H, W), projected onto the L1 ball within the box."""
+    return bounds.clip(x + project_l1_box(delta, epsilon, x, bounds))
+
+
+def double_bump(h: int, like: Tensor, norm: Norm = "l2") -> Tensor:
+    """Two bumps of opposite sign, one above the other (h, h), of length one in L2 or L1 (§4.3)."""
+    return _double_bump(h, 1 if norm == "l1" else 2, like.dtype, like.device)
 
 
 @lru_cache(maxsize=128)
-def _double_bump(h: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _double_bump(h: int, order: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """As `double_bump`; cached, since a search needs the same few sides at every step."""
     like = torch.empty(0, dtype=dtype, device=device)
-    both = torch.cat([_bump(h // 2, h, like), -_bump(h - h // 2, h, like)])
-    return both / both.norm()
+    both = torch.cat([_bump(h // 2, h, order, like), -_bump(h - h // 2, h, order, like)])
+    return both / both.norm(p=order)
 
 
-def _bump(height: int, width: int, like: Tensor) -> Tensor:
-    """Equation 2: at k pixels (L∞) from the middle, the sum of 1/j² for j > k, of length one."""
+def _bump(height: int, width: int, order: int, like: Tensor) -> Tensor:
+    """Equation 2: at k pixels (L∞) from the middle, the sum of 1/j² for j > k, of length one.
+
+    In L1 of 1/j⁴, as the authors have it.
+    """
     rows, columns = (torch.arange(size, device=like.device) for size in (height, width))
     k = torch.maximum((rows - height // 2).abs()[:, None], (columns - width // 2).abs())
-    rings = 1 / torch.arange(1, max(height, width) // 2 + 2, device=like.device).to(like) ** 2
+    numbers = torch.arange(1, max(height, width) // 2 + 2, device=like.device)
+    rings = 1 / numbers.to(like) ** (2 if order == 2 else 4)
     bump = rings.flip(0).cumsum(0).flip(0)[k]
-    return bump / bump.norm() if height else bump
+    return bump / bump.norm(p=order) if height else bump
 
 
 def _corners(draws: Tensor, h: int, like: Tensor) -> Tensor:
@@ -275,11 +312,11 @@ def _signs(draws: Tensor) -> Tensor:
     return torch.where(draws < 0.5, -1.0, 1.0).to(draws.dtype)
 
 
-def _lengths(values: Tensor) -> Tensor:
-    """The L2 norm (N, C, 1, 1) of each channel."""
-    return torch.linalg.vector_norm(values, dim=(2, 3), keepdim=True)
+def _lengths(values: Tensor, order: int = 2) -> Tensor:
+    """The L2 or L1 norm (N, C, 1, 1) of each channel."""
+    return torch.linalg.vector_norm(values, ord=order, dim=(2, 3), keepdim=True)
 
 
-def _normalized(values: Tensor) -> Tensor:
+def _normalized(values: Tensor, order: int = 2) -> Tensor:
     """Each channel scaled to length one; zero stays zero."""
-    return values / _lengths(values).clamp_min(torch.finfo(values.dtype).tiny)
+    return values / _lengths(values, order).clamp_min(torch.finfo(values.dtype).tiny)
