@@ -1,0 +1,92 @@
+"""`minimum_norm` is exact on linear models, and nearer than peers with more steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from armsrace import attacks, evaluation
+from armsrace.contracts import Bounds, Norm
+from armsrace.norms import distances
+from tests.attacks.linear import linear, some_images
+from tests.attacks.peers import Digits
+
+DUAL = {"linf": 1, "l2": 2, "l1": torch.inf}
+
+
+@pytest.mark.parametrize("norm", DUAL)
+@pytest.mark.parametrize("aimed", [False, True])
+def test_it_finds_the_boundary_of_a_linear_model(norm: Norm, aimed: bool) -> None:
+    """The distance is the margin over the dual norm of its gradient."""
+    model, images = linear(2), some_images(40)
+    with torch.no_grad():
+        logits = model(images)
+    labels = logits.argmax(dim=1)
+    weight = model[1].weight.detach()  # type: ignore[index]
+    margins = (logits[:, 1] - logits[:, 0]).abs()
+    exact = margins / torch.linalg.vector_norm(weight[1] - weight[0], ord=DUAL[norm])
+    targets = 1 - labels if aimed else None
+    found = attacks.minimum_norm(
+        model, images, labels, norm=norm, targets=targets, bounds=Bounds(-20, 20)
+    )
+    sizes = evaluation.perturbation_sizes(images, found, norm)
+    assert found.success.all()
+    assert (sizes >= exact * (1 - 1e-9)).all()
+    assert (sizes <= exact * 1.005).all()
+
+
+@pytest.mark.parametrize("norm", DUAL)
+def test_the_nearest_class_is_found_though_it_is_not_the_likeliest(norm: Norm) -> None:
+    """The likeliest wrong class has a flat logit, and another pixel: its boundary is far away."""
+    layer = nn.Linear(8, 3).double()
+    layer.weight.data = torch.zeros(3, 8, dtype=torch.float64)
+    layer.weight.data[1, 0], layer.weight.data[2, 1:] = 0.1, 5.0
+    layer.bias.data = torch.tensor([1.0, 0.9, -17.5], dtype=torch.float64)
+    model = nn.Sequential(nn.Flatten(), layer)
+    images = torch.full((1, 1, 2, 4), 0.5, dtype=torch.float64)
+    labels = torch.tensor([0])
+    with torch.no_grad():
+        assert model(images).argsort(descending=True).tolist() == [[0, 1, 2]]
+    alone, both = (
+        attacks.minimum_norm(model, images, labels, norm=norm, classes=k, bounds=Bounds(-9, 9))
+        for k in (1, 2)
+    )
+    sizes = [evaluation.perturbation_sizes(images, found, norm).item() for found in (alone, both)]
+    with torch.no_grad():
+        assert model(both.images).argmax(dim=1).item() == 2
+    assert sizes[1] < 0.9 * sizes[0]
+
+
+def test_a_class_is_given_up_where_its_boundary_is_far(s3_cnn: nn.Module, some: Digits) -> None:
+    images, labels = some[0][:10], some[1][:10]
+    found = attacks.minimum_norm(
+        s3_cnn, images, labels, classes=9, approach_steps=10, steps=5, final_steps=5
+    )
+    # 9 approaches, at least one search, and the last one; some classes are not searched.
+    assert (found.gradients >= 9 * 10 + 5 + 5).all()
+    assert (found.gradients < 9 * (10 + 5) + 5).all()
+
+
+def _sizes(model: nn.Module, images: Tensor, found: Tensor, labels: Tensor, norm: Any) -> Tensor:
+    with torch.no_grad():
+        wrong = model(found).argmax(dim=1) != labels
+    return torch.where(wrong, distances(found - images, norm), torch.inf)
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize(("norm", "order"), [("linf", torch.inf), ("l1", 1)])
+def test_it_is_nearer_than_adv_lib_in_a_third_of_the_steps(
+    s3_cnn: nn.Module, some: Digits, norm: Norm, order: float
+) -> None:
+    pytest.importorskip("adv_lib")
+    from adversarial_library import attacks as adv_lib
+
+    images, labels = some[0][:20], some[1][:20]
+    found = attacks.minimum_norm(s3_cnn, images, labels, norm=norm)
+    theirs = adv_lib.fmn(s3_cnn, images, labels, norm=order, steps=400)
+    ours, peer = (_sizes(s3_cnn, images, x, labels, norm) for x in (found.images, theirs))
+    assert found.success.all() and ours.mean() < peer.mean()
+    assert found.gradients.double().mean() < 350
