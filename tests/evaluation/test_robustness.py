@@ -135,3 +135,33 @@ def test_devices_need_a_module(grays) -> None:
         evaluation.attack_in_batches(attack, Threshold().forward, *grays, devices=["cpu"])
     with pytest.raises(ValueError, match="devices must not be empty"):
         evaluation.attack_in_batches(attack, Threshold(), *grays, devices=[])
+
+
+def test_optimality_is_the_area_between_the_curves() -> None:
+    """Against the integral of the two curves on a fine grid."""
+    generator = torch.Generator().manual_seed(0)
+    best = torch.rand(40, generator=generator, dtype=torch.float64)
+    best[:4] = 0  # misclassified
+    worse = best * (1 + torch.rand(40, generator=generator, dtype=torch.float64))
+    worse[-2:] = torch.inf
+    grid = torch.linspace(0, best.max().item(), 200_001, dtype=torch.float64)
+
+    def area(sizes: torch.Tensor) -> float:
+        """Under the share of images that no perturbation up to a budget turns."""
+        robust = 1 - torch.searchsorted(sizes.sort().values, grid, right=True) / len(sizes)
+        return torch.trapezoid(robust, grid).item()
+
+    whole = 0.9 * best.max().item()
+    wanted = 1 - (area(worse) - area(best)) / (whole - area(best))
+    assert evaluation.optimality(worse, best) == pytest.approx(wanted, abs=1e-4)
+    assert 0 < wanted < 1
+
+
+def test_optimality_of_nothing_to_find() -> None:
+    same = torch.full((3,), 0.5)
+    assert evaluation.optimality(same, same) == 1
+    assert evaluation.optimality(same * 2, same) == 0
+    with pytest.raises(ValueError, match="envelope must be finite"):
+        evaluation.optimality(same, same * torch.inf)
+    with pytest.raises(ValueError, match="same shape"):
+        evaluation.optimality(same, same[:2])

@@ -16,6 +16,7 @@ from armsrace.evaluation.robustness import (
     accuracy,
     accuracy_at,
     median_distance,
+    optimality,
     perturbation_sizes,
     robustness_curve,
 )
@@ -25,6 +26,6 @@ __all__ = [
     "Case", "MaskingReport", "RobustnessCurve", "SynthesisBounds", "TargetCases", "WorstCase",
     "accuracy", "accuracy_at", "all_targets", "attack_in_batches", "autoattack",
     "best_average_worst", "halfspace_bounds", "linf_bounds", "masking_report", "median_distance",
-    "perturbation_sizes", "robustness_curve", "seeded", "smallest_epsilon", "synthesis_bounds",
-    "wilson", "with_interval", "worst_case",
+    "optimality", "perturbation_sizes", "robustness_curve", "seeded", "smallest_epsilon",
+    "synthesis_bounds", "wilson", "with_interval", "worst_case",
 ]  # fmt: skip
