@@ -30,13 +30,18 @@ def batch_view(values: Tensor) -> Tensor:
     return values.view(-1, 1, 1, 1)
 
 
-def project(perturbations: Tensor, norm: Norm, epsilon: float) -> Tensor:
+def per_row(epsilon: float | Tensor) -> float | Tensor:
+    """A budget to compare with the norms (N,): a number as it is, one per image (N, …) as (N,)."""
+    return epsilon.flatten() if isinstance(epsilon, Tensor) else epsilon
+
+
+def project(perturbations: Tensor, norm: Norm, epsilon: float | Tensor) -> Tensor:
     """The nearest point in L2, for each perturbation, of the ball of radius epsilon.
 
     Args:
         perturbations: (N, C, H, W).
         norm: of the ball, "linf", "l2" or "l1".
-        epsilon: the radius, in pixel units.
+        epsilon: the radius, in pixel units: one number, or (N, 1, 1, 1).
 
     References:
         Duchi et al. 2008, "Efficient projections onto the l1-ball", Figure 1 (by sorting).
@@ -45,11 +50,12 @@ def project(perturbations: Tensor, norm: Norm, epsilon: float) -> Tensor:
         return perturbations.clamp(-epsilon, epsilon)
     if norm == "l2":
         lengths = distances(perturbations, "l2").clamp_min(torch.finfo(perturbations.dtype).tiny)
-        return perturbations * batch_view((epsilon / lengths).clamp_max(1.0))
+        return perturbations * batch_view((per_row(epsilon) / lengths).clamp_max(1.0))
     # float64: a threshold rounded to float32 would leave the ball by one rounding error per pixel.
     magnitudes = perturbations.abs().flatten(1).double()
     ordered = magnitudes.sort(dim=1, descending=True).values
-    excess = ordered.cumsum(dim=1) - epsilon
+    radius = epsilon.flatten(1) if isinstance(epsilon, Tensor) else epsilon
+    excess = ordered.cumsum(dim=1) - radius
     counts = torch.arange(1, ordered.shape[1] + 1, device=ordered.device)
     support = (ordered * counts > excess).sum(dim=1, keepdim=True).clamp_min(1)
     threshold = (excess.gather(1, support - 1) / support).clamp_min(0)
@@ -100,7 +106,7 @@ def steepest_direction(gradients: Tensor, norm: Norm, images: Tensor, bounds: Bo
 
 
 def linear_maximizer_l1(
-    gradients: Tensor, epsilon: float, images: Tensor, bounds: Bounds
+    gradients: Tensor, epsilon: float | Tensor, images: Tensor, bounds: Bounds
 ) -> Tensor:
     """The perturbation in the L1 ball and the box that increases a linear function most.
 
@@ -109,7 +115,7 @@ def linear_maximizer_l1(
 
     Args:
         gradients: (N, C, H, W), of the linear function.
-        epsilon: the L1 radius, in pixel units.
+        epsilon: the L1 radius, in pixel units: one number, or (N, 1, 1, 1).
         images: (N, C, H, W), what is perturbed.
         bounds: the box of valid pixels.
 
@@ -122,7 +128,8 @@ def linear_maximizer_l1(
     order = grad.abs().argsort(dim=1, descending=True, stable=True)
     ordered = room.gather(1, order)
     used_before = ordered.cumsum(dim=1) - ordered
-    amounts = torch.minimum(ordered, (epsilon - used_before).clamp_min(0))
+    radius = epsilon.flatten(1) if isinstance(epsilon, Tensor) else epsilon
+    amounts = torch.minimum(ordered, (radius - used_before).clamp_min(0))
     magnitudes = torch.zeros_like(grad).scatter(1, order, amounts)
     return (magnitudes * grad.sign()).view_as(gradients)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from armsrace.attacks.base import checked_grad
+from armsrace.attacks.base import call_model, checked_grad
 from armsrace.attacks.generative.decoder import LatentAdam, check_latents, decode
 from armsrace.contracts import (
     UNIT,
@@ -55,7 +55,7 @@ def overpowered(
             multiplier.
         step_size: Adam's first step size, in units of the latents.
         multiplier_step: how much the multiplier λ, at first 1 and never below 0, grows at each step
-            per unit of distance beyond epsilon.
+            per unit of distance beyond epsilon, in widths of the box.
         penalty: the weight of ‖z₁‖ + ‖z₂‖, which keeps the latents where the decoder was trained.
         first: stop a pair at its first valid point, as the authors do. Otherwise all steps are
             taken, and of the valid points the one of the largest cross-entropy is returned.
@@ -101,7 +101,7 @@ def overpowered(
             with torch.enable_grad():
                 z = adam.variable()
                 point = _decoded(model, decoder, z, epsilon, bounds)
-                excess = point.distances - epsilon
+                excess = (point.distances - epsilon) / bounds.width
                 norms = z.norm(dim=2).sum(dim=1)
                 loss = multiplier * excess + penalty * norms - point.losses
                 grad = checked_grad(loss.sum(), z)
@@ -173,7 +173,7 @@ def _decoded(
 ) -> _Point:
     """Decode and classify pairs of latents (n, 2, L)."""
     images = decode(decoder, latents.flatten(0, 1), bounds)
-    logits = model(images)
+    logits = call_model(model, images)
     check_logits(logits, len(images))
     logits, images = logits.unflatten(0, (-1, 2)), images.unflatten(0, (-1, 2))
     log_p, log_q = logits.log_softmax(dim=2).unbind(dim=1)
@@ -203,7 +203,9 @@ def pair_starts(count: int, latents: int, generator: torch.Generator | None = No
     check_count("count", count)
     check_count("latents", latents)
     generator = default_generator(generator)
-    return torch.randn(count, 2, latents, generator=generator, device=generator.device)
+    return torch.randn(
+        count, 2, latents, generator=generator, device=generator.device, dtype=torch.float32
+    )
 
 
 @torch.no_grad()

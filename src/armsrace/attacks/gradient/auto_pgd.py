@@ -13,12 +13,12 @@ from armsrace.contracts import (
     Bounds,
     Model,
     Norm,
-    check_at_least,
     check_choice,
     check_count,
+    check_epsilon,
 )
 from armsrace.losses import Loss, check_loss, cross_entropy
-from armsrace.norms import batch_view, project, steepest_direction
+from armsrace.norms import batch_view, per_row, project, steepest_direction
 from armsrace.randomness import default_generator
 
 ALPHA = 0.75
@@ -32,7 +32,7 @@ def auto_pgd(
     images: Tensor,
     labels: Tensor,
     *,
-    epsilon: float,
+    epsilon: float | Tensor,
     steps: int = 100,
     norm: Norm = "linf",
     random_start: bool = True,
@@ -51,7 +51,7 @@ def auto_pgd(
         model: images to logits (N, K).
         images: (N, C, H, W), pixels inside `bounds`.
         labels: (N,) int64, the true classes.
-        epsilon: the budget in pixel units of `norm`.
+        epsilon: the budget in pixel units of `norm`; a tensor (N,) gives each image its own.
         steps: gradient steps per restart; all are taken.
         norm: "linf" or "l2".
         random_start: begin at a random point of the ball, not at the image.
@@ -86,7 +86,7 @@ def auto_pgd(
         >>> found.success.all(), found.gradients[0]
         (tensor(True), tensor(21))
     """
-    check_at_least("epsilon", epsilon, 0)
+    check_epsilon(epsilon)
     check_count("steps", steps)
     check_count("restarts", restarts)
     check_choice("norm", norm, ("linf", "l2"))
@@ -94,13 +94,14 @@ def auto_pgd(
     if restarts > 1 and not random_start:
         raise ValueError(f"restarts must be 1 without a random start, got {restarts}")
     generator = default_generator(generator)
-    with attack_context(model, images, labels, targets, bounds) as context:
+    with attack_context(model, images, labels, targets, bounds, epsilon) as context:
 
         def run(part: AttackContext) -> Tensor:
             x_0 = part.images
             if random_start:
-                x_0 = bounds.clip(x_0 + random_perturbation(x_0, norm, epsilon, generator))
-            return algorithm_1(part, x_0, epsilon, steps, norm, loss)
+                delta = random_perturbation(x_0, norm, part.epsilon, generator)
+                x_0 = part.within(x_0 + delta, norm, part.epsilon)
+            return algorithm_1(part, x_0, part.epsilon, steps, norm, loss)
 
         passes = steps + 1
         if restarts == 1:
@@ -110,17 +111,18 @@ def auto_pgd(
 
 
 def algorithm_1(
-    context: AttackContext, x_0: Tensor, epsilon: float, steps: int, norm: Norm, loss: Loss
-) -> Tensor:
+    context: AttackContext, x_0: Tensor, epsilon: float | Tensor, steps: int, norm: Norm,
+    loss: Loss,
+) -> Tensor:  # fmt: skip
     """The best iterate (N, C, H, W) of `steps` steps from x_0; η is the step size (N,)."""
     clean, bounds = context.images, context.bounds
 
     def projected(x: Tensor) -> Tensor:
         """P_S, onto the intersection of ball and box."""
-        return bounds.clip(clean + project(x - clean, norm, epsilon))
+        return context.within(clean + project(x - clean, norm, epsilon), norm, epsilon)
 
     f, grad, is_adversarial = context.loss_grad_and_success(x_0, loss)
-    x, x_previous, eta = x_0, x_0, torch.full_like(f, 2 * epsilon)
+    x, x_previous, eta = x_0, x_0, torch.zeros_like(f) + 2 * per_row(epsilon)
     x_max, f_max, grad_max = x_0, f, grad
     # What is returned. It may differ from x_max, since an adversarial point is preferred.
     best_adv, best_f, best_is_adversarial = x_0, f, is_adversarial
