@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
@@ -176,7 +176,7 @@ def check_epsilon(epsilon: float | Tensor) -> None:
             f"{epsilon!r}; evaluation.robustness_curve takes several budgets"
         )
     else:
-        check_at_least("epsilon", epsilon, 0)
+        check_at_least("epsilon", cast(float, epsilon), 0)
 
 
 def check_count(name: str, value: int, minimum: int = 1) -> None:

@@ -47,7 +47,7 @@ def project(perturbations: Tensor, norm: Norm, epsilon: float | Tensor) -> Tenso
         Duchi et al. 2008, "Efficient projections onto the l1-ball", Figure 1 (by sorting).
     """
     if norm == "linf":
-        return perturbations.clamp(-epsilon, epsilon)
+        return perturbations.clamp(-epsilon, epsilon)  # type: ignore[arg-type]
     if norm == "l2":
         lengths = distances(perturbations, "l2").clamp_min(torch.finfo(perturbations.dtype).tiny)
         return perturbations * batch_view((per_row(epsilon) / lengths).clamp_max(1.0))

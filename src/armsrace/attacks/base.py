@@ -118,11 +118,17 @@ class AttackContext:
         return logits
 
     def _rejection_as_label(self, logits: Tensor) -> Tensor:
-        """Logits (N, K − 1): rejecting an image is as good as predicting its label."""
+        """Logits (N, K − 1): rejecting an image is as good as predicting its label.
+
+        The label has the greater of the two logits, with the gradient of log(exp Z_y + exp Z_K).
+        That of the maximum would vanish where the detector follows the runner-up class.
+        """
         check_classes(self.labels, logits.shape[1] - 1)
-        index, classes = self.labels[:, None], logits[:, :-1]
-        own = torch.maximum(classes.gather(1, index), logits[:, -1:])
-        return classes.scatter(1, index, own)
+        index, classes, rejection = self.labels[:, None], logits[:, :-1], logits[:, -1:]
+        own = classes.gather(1, index)
+        smooth = torch.logaddexp(own, rejection)
+        value = torch.maximum(own, rejection).detach() + (smooth - smooth.detach())
+        return classes.scatter(1, index, value)
 
     def is_adversarial(self, logits: Tensor) -> Tensor:
         """(N,) bool: predicted the target, or without targets anything but the label."""

@@ -156,7 +156,9 @@ def _each_target(
         active = (~success).nonzero()[:, 0]
         if len(active) == 0:
             break
-        found = attack(model, images[active], labels[active], targets=targets[active], bounds=bounds)
+        found = attack(
+            model, images[active], labels[active], targets=targets[active], bounds=bounds
+        )
         queries[active] += found.queries
         gradients[active] += found.gradients
         x_adv[active], success[active] = found.images, found.success

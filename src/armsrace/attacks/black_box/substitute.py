@@ -145,7 +145,8 @@ def train_substitute(
         build: a new network with at least K logits, its weights drawn by torch.
         rounds: how often the images are doubled.
         step: λ, the step from an image to its offspring in each pixel, in pixel units, a tenth of
-            the box by default; a negative one moves away from the oracle's class, which the paper does not do.
+            the box by default; a negative one moves away from the oracle's class, which the paper
+            does not do.
         epochs: passes over the images before the first round and after each.
         learning_rate: Adam's.
         batch_size: the largest number of images per training step.

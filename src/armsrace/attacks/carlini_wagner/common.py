@@ -95,9 +95,9 @@ class BestAdversarials:
         self.clean, self.best_adv = context.images, context.images
         self.best_distance = torch.full_like(margins, torch.inf)
         # A network in half precision adds in float32, and rounds its logits a few times.
-        half = context.dtype is not None and context.dtype != margins.dtype
-        eps = 4 * torch.finfo(context.dtype).eps if half else 64 * torch.finfo(margins.dtype).eps
-        rounding = eps * (1 + margins.abs())
+        dtype = context.dtype or margins.dtype
+        errors = 64 if dtype == margins.dtype else 4
+        rounding = errors * torch.finfo(dtype).eps * (1 + margins.abs())
         self.required_margin = confidence + rounding
         self.select((margins <= 0) | (margins < confidence))
 

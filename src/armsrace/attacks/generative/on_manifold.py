@@ -44,6 +44,8 @@ def on_manifold(
 ) -> AttackResult:
     """The nearest adversarial image G(z) in L2, by Adam on ‖G(z) − x‖₂² + c · f₆(G(z)) over z.
 
+    The distance in the objective is in widths of the box.
+
     Args:
         model: images to logits (N, K): the classifier behind a projection onto the range of G. The
             projection returns an image of that range unchanged, where its own search succeeds.

@@ -55,7 +55,7 @@ def overpowered(
             multiplier.
         step_size: Adam's first step size, in units of the latents.
         multiplier_step: how much the multiplier λ, at first 1 and never below 0, grows at each step
-            per unit of distance beyond epsilon, in widths of the box.
+            per unit of distance beyond epsilon.
         penalty: the weight of ‖z₁‖ + ‖z₂‖, which keeps the latents where the decoder was trained.
         first: stop a pair at its first valid point, as the authors do. Otherwise all steps are
             taken, and of the valid points the one of the largest cross-entropy is returned.
@@ -101,7 +101,7 @@ def overpowered(
             with torch.enable_grad():
                 z = adam.variable()
                 point = _decoded(model, decoder, z, epsilon, bounds)
-                excess = (point.distances - epsilon) / bounds.width
+                excess = point.distances - epsilon
                 norms = z.norm(dim=2).sum(dim=1)
                 loss = multiplier * excess + penalty * norms - point.losses
                 grad = checked_grad(loss.sum(), z)

@@ -123,7 +123,7 @@ def _check(epsilon: float | Tensor, steps: int | None, step_size: float | None) 
 def _iterate(
     context: AttackContext, steps: int | None, step_size: float | None, loss: Loss
 ) -> AttackResult:
-    """xₙ₊₁ = Clip(xₙ + α · sign(∇ₓ J(xₙ, y))), for as many steps as the budget of an image takes."""
+    """xₙ₊₁ = Clip(xₙ + α · sign(∇ₓ J(xₙ, y))), in as many steps as an image's budget takes."""
     alpha = context.bounds.width / 255 if step_size is None else step_size
     if steps is None and isinstance(context.epsilon, Tensor):
         budgets = context.epsilon.flatten().tolist()
@@ -134,9 +134,7 @@ def _iterate(
     counts, x_adv = counts.to(context.labels), context.images.clone()
     for count in counts.unique().tolist():
         part = context.select(counts == count)
-        x_adv[counts == count] = ascend(
-            part, part.images, part.epsilon, count, alpha, "linf", loss
-        )
+        x_adv[counts == count] = ascend(part, part.images, part.epsilon, count, alpha, "linf", loss)
     return context.result(x_adv, queries=counts, gradients=counts)
 
 
