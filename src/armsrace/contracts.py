@@ -6,10 +6,11 @@ Errors name the argument and the rule: ValueError for a wrong value, TypeError f
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
@@ -32,6 +33,11 @@ class Bounds:
             raise ValueError(f"bounds must be finite, got ({self.lower}, {self.upper})")
         if self.lower >= self.upper:
             raise ValueError(f"bounds.lower must be < bounds.upper, got {self.lower}, {self.upper}")
+
+    @property
+    def width(self) -> float:
+        """The length of the box in each pixel; the defaults of all attacks are in proportion."""
+        return self.upper - self.lower
 
     def clip(self, images: Tensor) -> Tensor:
         """Clip every pixel of images of any shape to the box."""
@@ -65,6 +71,23 @@ class AttackResult:
 
 def check_images(images: Tensor, bounds: Bounds = UNIT, name: str = "images") -> None:
     """Raise unless images are floating point (N, C, H, W), N >= 1, finite and inside the bounds."""
+    _check_range(images, bounds, name, 0.0)
+
+
+def clipped_images(images: Tensor, bounds: Bounds = UNIT, name: str = "images") -> Tensor:
+    """As `check_images`, but clip pixels that only rounding took out of the bounds, with a warning.
+
+    Scaling images to another box and back leaves a pixel at 1 + 1e-7. Rounding is what is below a
+    millionth of the largest pixel, or the resolution of half precision.
+    """
+    if not _check_range(images, bounds, name, 1e-6):
+        return images
+    warnings.warn(f"{name} exceed the bounds by rounding, and are clipped", stacklevel=4)
+    return bounds.clip(images)
+
+
+def _check_range(images: Tensor, bounds: Bounds, name: str, rounding: float) -> bool:
+    """Check images as told above; whether any pixel is outside, by no more than the rounding."""
     if not isinstance(images, Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, got {type(images).__name__}")
     if not isinstance(bounds, Bounds):
@@ -80,10 +103,15 @@ def check_images(images: Tensor, bounds: Bounds = UNIT, name: str = "images") ->
         raise ValueError(f"{name} must be finite, got NaN or infinity")
     # A bound such as 0.1 is not a float32: compare with the bound in the images' dtype.
     ends = torch.tensor([bounds.lower, bounds.upper], dtype=images.dtype).tolist()
-    if low < ends[0] or high > ends[1]:
+    excess = max(ends[0] - low, high - ends[1])
+    if excess <= 0:
+        return False
+    allowed = max(rounding, torch.finfo(images.dtype).eps) * max(map(abs, ends)) if rounding else 0
+    if excess > allowed:
         raise ValueError(
             f"{name} must lie in [{bounds.lower}, {bounds.upper}], got values in [{low}, {high}]"
         )
+    return True
 
 
 def check_labels(labels: Tensor, count: int, name: str = "labels") -> None:
@@ -135,6 +163,20 @@ def check_at_least(name: str, value: float, minimum: float) -> None:
         raise TypeError(f"{name} must be a number, got {value!r}") from None
     if not finite or value < minimum:
         raise ValueError(f"{name} must be >= {minimum:g}, got {value:g}")
+
+
+def check_epsilon(epsilon: float | Tensor) -> None:
+    """Raise unless epsilon is a finite number >= 0, or a tensor (N,) of them, one per image."""
+    if isinstance(epsilon, Tensor) and epsilon.ndim == 1:
+        if not (epsilon.isfinite() & (epsilon >= 0)).all():
+            raise ValueError(f"epsilon must be >= 0 for each image, got {epsilon.tolist()}")
+    elif isinstance(epsilon, list | tuple) or getattr(epsilon, "ndim", 0) > 0:
+        raise TypeError(
+            "epsilon must be a number, or a tensor (N,) with one number per image, got "
+            f"{epsilon!r}; evaluation.robustness_curve takes several budgets"
+        )
+    else:
+        check_at_least("epsilon", cast(float, epsilon), 0)
 
 
 def check_count(name: str, value: int, minimum: int = 1) -> None:

@@ -47,7 +47,7 @@ def project(perturbations: Tensor, norm: Norm, epsilon: float | Tensor) -> Tenso
         Duchi et al. 2008, "Efficient projections onto the l1-ball", Figure 1 (by sorting).
     """
     if norm == "linf":
-        return perturbations.clamp(-epsilon, epsilon)
+        return perturbations.clamp(-epsilon, epsilon)  # type: ignore[arg-type]
     if norm == "l2":
         lengths = distances(perturbations, "l2").clamp_min(torch.finfo(perturbations.dtype).tiny)
         return perturbations * batch_view((per_row(epsilon) / lengths).clamp_max(1.0))
@@ -63,7 +63,9 @@ def project(perturbations: Tensor, norm: Norm, epsilon: float | Tensor) -> Tenso
     return shrunk.to(perturbations.dtype) * perturbations.sign()
 
 
-def project_l1_box(perturbations: Tensor, epsilon: float, images: Tensor, bounds: Bounds) -> Tensor:
+def project_l1_box(
+    perturbations: Tensor, epsilon: float | Tensor, images: Tensor, bounds: Bounds
+) -> Tensor:
     """The nearest point in L2, for each perturbation, of the L1 ball within the box.
 
     That is sign(δ) · min(max(abs(δ) − λ, 0), room), where room is how far the box lets a pixel
@@ -72,7 +74,7 @@ def project_l1_box(perturbations: Tensor, epsilon: float, images: Tensor, bounds
 
     Args:
         perturbations: δ (N, C, H, W).
-        epsilon: the L1 radius, in pixel units.
+        epsilon: the L1 radius, in pixel units: one number, or (N, 1, 1, 1).
         images: (N, C, H, W), what is perturbed.
         bounds: the box of valid pixels.
 
@@ -81,6 +83,7 @@ def project_l1_box(perturbations: Tensor, epsilon: float, images: Tensor, bounds
         classifiers", Proposition 2.1.
     """
     # float64, as in `project`.
+    radius = epsilon.flatten(1) if isinstance(epsilon, Tensor) else epsilon
     delta = perturbations.flatten(1).double()
     x, size = images.flatten(1).double(), delta.abs()
     room = torch.where(delta > 0, bounds.upper - x, x - bounds.lower)
@@ -92,11 +95,11 @@ def project_l1_box(perturbations: Tensor, epsilon: float, images: Tensor, bounds
     largest = torch.minimum(size, room).sum(dim=1, keepdim=True)
     norms_after = largest - falls.cumsum(dim=1)
     # The first interval of breakpoints at whose end the norm is small enough.
-    place = (norms_after > epsilon).sum(dim=1, keepdim=True).clamp_max(falls.shape[1] - 1)
+    place = (norms_after > radius).sum(dim=1, keepdim=True).clamp_max(falls.shape[1] - 1)
     count = shrinking.gather(1, place).clamp_min(1)
-    spare = (norms_after + falls).gather(1, place) - epsilon
+    spare = (norms_after + falls).gather(1, place) - radius
     threshold = breakpoints.gather(1, place) + spare / count
-    threshold = torch.where(largest > epsilon, threshold, 0.0)
+    threshold = torch.where(largest > radius, threshold, 0.0)
     kept = torch.minimum((size - threshold).clamp_min(0), room)
     return (delta.sign() * kept).to(perturbations.dtype).view_as(perturbations)
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from armsrace import attacks
 from armsrace.contracts import UNIT, AttackResult, Bounds, Model
 from armsrace.datasets import embedded
+from tests.attacks.cases import ToUnit
 
 PIXELS, CLASSES = 784, 32
 
@@ -44,7 +45,8 @@ def substitute(
 ) -> AttackResult:  # fmt: skip
     """By a linear substitute, trained in a few steps."""
     return attacks.substitute(
-        model, images, labels, seeds=SEEDS + bounds.lower, build=linear, rounds=1, epochs=5,
+        model, images, labels, seeds=bounds.lower + bounds.width * SEEDS,
+        build=partial(linear, bounds), rounds=1, epochs=5,
         learning_rate=0.01, attack=partial(attacks.fgsm, epsilon=epsilon), targets=targets,
         bounds=bounds, generator=generator,
     )  # fmt: skip
@@ -66,10 +68,11 @@ def on_manifold(
     mean, directions = (part.to(images.device) for part in basis())
 
     def encoder(images: Tensor) -> Tensor:
-        return ((images.double() - bounds.lower).flatten(1) - mean) @ directions
+        unit = (images.double() - bounds.lower) / bounds.width
+        return (unit.flatten(1) - mean) @ directions
 
     def decoder(latents: Tensor) -> Tensor:
-        pixels = mean + latents.double() @ directions.T + bounds.lower
+        pixels = bounds.lower + bounds.width * (mean + latents.double() @ directions.T)
         return pixels.view(-1, 1, 28, 28).to(images.dtype)
 
     return attacks.on_manifold(
@@ -89,7 +92,7 @@ def latent_descent(
         twin.eval()
 
     def explain(asked: Tensor) -> Tensor:
-        seeds = SEEDS.to(asked) + bounds.lower
+        seeds = bounds.lower + bounds.width * SEEDS.to(asked)
         drawn = seeds[twin(seeds).log_softmax(dim=1).argmax(dim=0)]
         return drawn.expand(len(asked), *drawn.shape)
 
@@ -99,5 +102,5 @@ def latent_descent(
     )  # fmt: skip
 
 
-def linear() -> nn.Module:
-    return nn.Sequential(nn.Flatten(), nn.Linear(PIXELS, CLASSES))
+def linear(bounds: Bounds = UNIT) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), ToUnit(bounds), nn.Linear(PIXELS, CLASSES))

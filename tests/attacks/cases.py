@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from armsrace.contracts import AttackResult
-from tests.attacks.specs import AttackSpec
+from armsrace.contracts import AttackResult, Bounds
+
+if TYPE_CHECKING:
+    from tests.attacks.specs import AttackSpec
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,17 @@ class Counting(nn.Module):
 
     def _backward(self, gradient: Tensor) -> None:
         self.backwards += len(gradient)
+
+
+class ToUnit(nn.Module):
+    """Pixels of another box in [0, 1], as the first layer of a model for that box."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        super().__init__()
+        self.bounds = bounds
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images - self.bounds.lower) / self.bounds.width
 
 
 class Shifted(nn.Module):

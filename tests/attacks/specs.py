@@ -24,6 +24,7 @@ class AttackSpec:
     gradients: asks the model for gradients. shared: one perturbation for the whole batch.
     aims: finds most targets, as noise, which does not look for them, cannot.
     settles: within a tiny budget it finds the same images from every start.
+    pixel_units: the options in pixel units, beside epsilon.
     """
 
     name: str
@@ -39,15 +40,20 @@ class AttackSpec:
     shared: bool = False
     aims: bool = True
     settles: bool = False
+    pixel_units: tuple[str, ...] = ()
 
     def run(
         self, model: Model, images: Tensor, labels: Tensor, *, scale: float = 1.0,
-        seed: int = 0, targets: Tensor | None = None, **more: Any,
+        seed: int = 0, targets: Tensor | None = None, width: float = 1.0, **more: Any,
     ) -> AttackResult:  # fmt: skip
-        """The attack at `scale` times its budget, with every option that it takes."""
+        """The attack at `scale` times its budget, with every option that it takes.
+
+        width: of the box, with which all that is in pixel units grows.
+        """
         options = self.options | more
+        options |= {name: width * options[name] for name in self.pixel_units}
         if self.budget is not None:
-            options.setdefault("epsilon", scale * self.budget)
+            options.setdefault("epsilon", scale * self.budget * width)
         if self.random:
             options.setdefault("generator", torch.Generator().manual_seed(seed))
         if targets is not None:
@@ -65,10 +71,12 @@ SPECS = (
     AttackSpec("fgsm-l2", attacks.fgsm, {"norm": "l2"}, "l2", 3.0),
     AttackSpec("fgsm-l1", attacks.fgsm, {"norm": "l1"}, "l1", 15.0),
     AttackSpec("rand-fgsm", attacks.rand_fgsm, random=True),
-    AttackSpec("bim", attacks.bim, {"steps": 3, "step_size": 0.08}),
+    AttackSpec(
+        "bim", attacks.bim, {"steps": 3, "step_size": 0.08}, pixel_units=("step_size",)
+    ),
     AttackSpec(
         "least-likely", attacks.least_likely, {"steps": 10, "step_size": 0.05}, budget=0.3,
-        targeted=False, least_likely=True,
+        targeted=False, least_likely=True, pixel_units=("step_size",),
     ),
     AttackSpec("pgd-linf", attacks.pgd, {"steps": 3}, random=True),
     AttackSpec("pgd-l2", attacks.pgd, {"steps": 3, "norm": "l2"}, "l2", 3.0, random=True),
@@ -137,7 +145,7 @@ SPECS = (
     AttackSpec("jsma", attacks.jsma, {"gamma": 0.03}, "l0", budget=None),
     AttackSpec(
         "jsma-logits-light", attacks.jsma, {"gamma": 0.03, "form": "logits", "theta": -1}, "l0",
-        budget=None, fools=0.5,
+        budget=None, fools=0.5, pixel_units=("theta",),
     ),
     AttackSpec("salt-and-pepper", attacks.salt_and_pepper, NOISE, "l0", budget=None, **NOISY),
     AttackSpec("gaussian-noise", attacks.gaussian_noise, NOISE, "l2", budget=None, **NOISY),

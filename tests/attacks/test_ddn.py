@@ -27,7 +27,7 @@ def test_it_finds_the_boundary_of_a_linear_model(aimed: bool) -> None:
     exact = (images.flatten(1) @ normal + offset).abs() / normal.norm()
     targets = 1 - labels if aimed else None
     found = attacks.ddn(model, images, labels, targets=targets, gamma=0.01, steps=300,
-                        bounds=Bounds(-20, 20))  # fmt: skip
+                        bounds=Bounds(-2, 3))  # fmt: skip
     sizes = evaluation.perturbation_sizes(images, found, "l2")
     assert found.success.all()
     assert (sizes >= exact * (1 - 1e-9)).all()

@@ -20,9 +20,9 @@ class Failing(nn.Module):
         raise RuntimeError("its own fault")
 
 
-@pytest.mark.parametrize("epsilon", ["8/255", [0.1, 0.2], torch.tensor([0.1, 0.2])])
+@pytest.mark.parametrize("epsilon", ["8/255", [0.1, 0.2], torch.tensor([[0.1, 0.2]])])
 def test_epsilon_is_one_number(epsilon: Any) -> None:
-    with pytest.raises(TypeError, match="epsilon must be a number, got"):
+    with pytest.raises(TypeError, match="epsilon must be a number, "):
         attacks.pgd(MODEL, *DIGITS, epsilon=epsilon)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from armsrace import attacks
+from armsrace.contracts import Bounds
 from tests.attacks.on_range import (
     LATENTS,
     SHAPE,
@@ -32,15 +33,16 @@ def classifier() -> nn.Sequential:
 
 def test_the_nearest_on_the_range_is_known_on_a_linear_model(decoder, classifier) -> None:
     """Onto the range, then along the boundary's normal within it: Pythagoras."""
-    images = 0.5 + drawn(20, *SHAPE, seed=7)
+    images = 0.5 + 0.1 * drawn(20, *SHAPE, seed=7)
     labels = classifier(images).argmax(dim=1)
 
     def encoder(images: Tensor) -> Tensor:
         return (images.flatten(1) - 0.5) @ decoder.weight.detach().T
 
     found = attacks.on_manifold(
-        classifier, images, labels, decoder=decoder, encoder=encoder, steps=400, bounds=WIDE
-    )
+        classifier, images, labels, decoder=decoder, encoder=encoder, steps=400,
+        bounds=Bounds(-0.5, 1.5),
+    )  # fmt: skip
     slope, offset = normal_in_range(decoder, classifier)
     latents = encoder(images)
     across = (latents @ slope + offset) * (1 - 2 * labels)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 
+from armsrace.attacks.base import rejects
 from armsrace.attacks.black_box.gradient_estimation import EstimatedGradient, estimated_gradient
 from armsrace.contracts import Model, check_choice, check_count
 from armsrace.deprecation import renamed
@@ -145,6 +146,7 @@ class EOT(nn.Module):
 
     def __init__(self, model: Model, samples: int, average: str, one_pass: bool) -> None:
         super().__init__()
+        self.last_class_rejects = rejects(model)
         self.model, self.samples, self.average, self.one_pass = model, samples, average, one_pass
 
     def forward(self, images: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,23 +15,33 @@ from armsrace.contracts import (
     AttackResult,
     Bounds,
     Model,
+    Norm,
     check_classes,
     check_images,
     check_labels,
     check_logits,
+    clipped_images,
 )
-from armsrace.losses import Loss, cross_entropy
+from armsrace.losses import Loss, check_loss, cross_entropy
 from armsrace.models.layers import eval_mode
+from armsrace.norms import project
+
+IN_PLACE = "model must not change its images in place, as sub_ or inplace=True would"
 
 
 def call_model(model: Model, images: Tensor) -> Tensor:
-    """What the model returns; where a module raises, a note says if dtype or device do not fit.
+    """What the model returns, in the dtype of the images.
 
-    No check beforehand: a module may well take images of another dtype than its weights'.
+    A model that changes its images is refused: its next answer would be for other images. Where a
+    module raises, a note says if dtype or device do not fit. There is no check beforehand, since a
+    module may well take images of another dtype than its weights'.
     """
+    version = None if images.is_inference() else images._version
     try:
-        return model(images)
+        logits = model(images)
     except RuntimeError as error:
+        if "leaf Variable that requires grad" in str(error):
+            raise ValueError(IN_PLACE) from error
         if isinstance(model, nn.Module) and (weight := next(model.parameters(), None)) is not None:
             for what, given, wanted in (
                 ("dtype", images.dtype, weight.dtype),
@@ -39,17 +50,61 @@ def call_model(model: Model, images: Tensor) -> Tensor:
                 if given != wanted:
                     error.add_note(f"images have the {what} {given}, the model's weights {wanted}")
         raise
+    if version is not None and images._version != version:
+        raise ValueError(IN_PLACE)
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.dtype == images.dtype:
+        return logits
+    return _converted(logits, images.dtype)
+
+
+def _converted(logits: Tensor, dtype: torch.dtype) -> Tensor:
+    """Logits (N, K) in another dtype; the class with the greatest one stays the same."""
+    converted = logits.to(dtype)
+    if logits.dtype != torch.float64:
+        return converted
+    # A shorter dtype may make two classes equal, of which argmax takes the first.
+    predicted = logits.argmax(dim=1, keepdim=True)
+    own = converted.gather(1, predicted)
+    tied = converted.argmax(dim=1, keepdim=True) != predicted
+    higher = torch.nextafter(own.detach(), torch.full_like(own, torch.inf))
+    return converted.scatter(1, predicted, own + torch.where(tied, higher - own, 0.0).detach())
+
+
+class _InDtype:
+    """A model that is shown its images in another dtype, as an attack in float32 needs."""
+
+    def __init__(self, model: Model, dtype: torch.dtype) -> None:
+        self._model, self._dtype = model, dtype
+        self.last_class_rejects = rejects(model)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return call_model(self._model, images.to(self._dtype))
+
+
+def rejects(model: Model) -> bool:
+    """Whether the model's last class means "rejected": its attribute `last_class_rejects`."""
+    return bool(getattr(model, "last_class_rejects", False))
 
 
 @dataclass(frozen=True)
 class AttackContext:
-    """A model, images (N, C, H, W), labels (N,), targets (N,) or None, and the pixel bounds."""
+    """A model, images (N, C, H, W), labels (N,), targets (N,) or None, and the pixel bounds.
+
+    A target may be the label: then the image is adversarial where the model predicts it. A model
+    with the attribute `last_class_rejects = True`, as `defenses.Detected` has it, may reject an
+    image by its last class. Without targets a rejected image is not adversarial.
+
+    epsilon: the budget, a number or (N, 1, 1, 1). dtype: of the caller's images and of the result.
+    An attack on images in half precision computes in float32, and the model sees half precision.
+    """
 
     model: Model
     images: Tensor
     labels: Tensor
     targets: Tensor | None
     bounds: Bounds
+    epsilon: Any = None
+    dtype: torch.dtype | None = None
 
     def logits(self, images: Tensor) -> Tensor:
         """Logits (N, K) of images (N, C, H, W), checked to be logits."""
@@ -58,7 +113,22 @@ class AttackContext:
         check_classes(self.labels, logits.shape[1])
         if self.targets is not None:
             check_classes(self.targets, logits.shape[1], "targets")
+        elif rejects(self.model):
+            return self._rejection_as_label(logits)
         return logits
+
+    def _rejection_as_label(self, logits: Tensor) -> Tensor:
+        """Logits (N, K − 1): rejecting an image is as good as predicting its label.
+
+        The label has the greater of the two logits, with the gradient of log(exp Z_y + exp Z_K).
+        That of the maximum would vanish where the detector follows the runner-up class.
+        """
+        check_classes(self.labels, logits.shape[1] - 1)
+        index, classes, rejection = self.labels[:, None], logits[:, :-1], logits[:, -1:]
+        own = classes.gather(1, index)
+        smooth = torch.logaddexp(own, rejection)
+        value = torch.maximum(own, rejection).detach() + (smooth - smooth.detach())
+        return classes.scatter(1, index, value)
 
     def is_adversarial(self, logits: Tensor) -> Tensor:
         """(N,) bool: predicted the target, or without targets anything but the label."""
@@ -110,7 +180,26 @@ class AttackContext:
     def select(self, kept: Tensor) -> AttackContext:
         """The same problem for the images chosen by a bool mask or indices (M,)."""
         targets = None if self.targets is None else self.targets[kept]
-        return replace(self, images=self.images[kept], labels=self.labels[kept], targets=targets)
+        epsilon = self.epsilon[kept] if isinstance(self.epsilon, Tensor) else self.epsilon
+        return replace(
+            self, images=self.images[kept], labels=self.labels[kept], targets=targets,
+            epsilon=epsilon,
+        )  # fmt: skip
+
+    def within(self, x_adv: Tensor, norm: Norm, epsilon: float | Tensor) -> Tensor:
+        """Images (N, C, H, W) of the ball, clipped to the box, and in half precision also rounded.
+
+        Rounding to the nearest would leave the budget by up to half a unit in the last place, 5 %
+        of 8/255 in bfloat16. So each pixel is rounded toward the clean one.
+        """
+        x_adv = self.bounds.clip(x_adv)
+        if self.dtype is None or self.dtype == x_adv.dtype:
+            return x_adv
+        clean = self.images.to(self.dtype)
+        delta = project(x_adv.double() - clean.double(), norm, epsilon)
+        rounded = (clean.double() + delta).to(self.dtype)
+        too_far = (rounded.double() - clean.double()).abs() > delta.abs()
+        return torch.where(too_far, torch.nextafter(rounded, clean), rounded).to(x_adv.dtype)
 
     @torch.no_grad()
     def result(
@@ -119,18 +208,29 @@ class AttackContext:
         """The result for adversarial images; success is read off one more forward pass."""
         images = images.detach()
         success = self.is_adversarial(self.logits(images))
+        images = images if self.dtype is None else images.to(self.dtype)
         count = torch.zeros_like(self.labels)
         return AttackResult(images, success, count + queries + 1, count + gradients)
 
     def minimal_result(self, images: Tensor, queries: Tensor, gradients: Tensor) -> AttackResult:
         """As `result`, for a minimal-norm search: where it failed, the clean image comes back."""
         result = self.result(images, queries, gradients)
-        kept = torch.where(result.success.view(-1, 1, 1, 1), result.images, self.images)
+        clean = self.images.to(result.images.dtype)
+        kept = torch.where(result.success.view(-1, 1, 1, 1), result.images, clean)
         return replace(result, images=kept)
 
     def adversarial_loss(self, logits: Tensor, loss: Loss) -> Tensor:
         """(N,), greater where more adversarial: the loss of the label, or minus the target's."""
-        return loss(logits, self.labels) if self.targets is None else -loss(logits, self.targets)
+        check_loss(loss)
+        losses = loss(logits, self.labels if self.targets is None else self.targets)
+        if not isinstance(losses, Tensor) or losses.shape != self.labels.shape:
+            got = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
+            raise ValueError(
+                f"loss must return shape ({len(self.labels)},), one value per image, got {got}; "
+                "a loss of torch.nn does with reduction='none'"
+            )
+        losses = losses.to(logits.dtype)
+        return losses if self.targets is None else -losses
 
     @torch.no_grad()
     def aimed_at_likeliest(self, count: int) -> list[AimedContext]:
@@ -140,15 +240,21 @@ class AttackContext:
         """
         logits = self.logits(self.images).scatter(1, self.labels[:, None], -torch.inf)
         order = logits.topk(min(count, logits.shape[1] - 1), dim=1).indices
-        return [
-            AimedContext(self.model, self.images, self.labels, targets, self.bounds)
-            for targets in order.T
-        ]
+        return [self.aimed_at(targets) for targets in order.T]
+
+    def aimed_at(self, targets: Tensor) -> AimedContext:
+        """The untargeted problem, aimed at targets (N,)."""
+        return AimedContext(**(vars(self) | {"targets": targets}))
 
 
 @dataclass(frozen=True)
 class AimedContext(AttackContext):
     """An untargeted attack that aims: the loss is that of the targets, success any wrong class."""
+
+    def logits(self, images: Tensor) -> Tensor:
+        """As without an aim: to be rejected is no success."""
+        logits = super().logits(images)
+        return self._rejection_as_label(logits) if rejects(self.model) else logits
 
     def is_adversarial(self, logits: Tensor) -> Tensor:
         """(N,) bool: predicted anything but the label."""
@@ -172,27 +278,48 @@ def checked_grad(value: Tensor, images: Tensor, retain_graph: bool = False) -> T
 
 @contextmanager
 def attack_context(
-    model: Model, images: Tensor, labels: Tensor, targets: Tensor | None, bounds: Bounds
-) -> Iterator[AttackContext]:
+    model: Model, images: Tensor, labels: Tensor, targets: Tensor | None, bounds: Bounds,
+    epsilon: float | Tensor | None = None,
+) -> Iterator[AttackContext]:  # fmt: skip
     """Check the input and hold the model in evaluation mode while an attack runs.
 
     In training mode dropout and batch statistics would make a result depend on chance and on the
-    other images; every submodule's own mode is restored afterwards.
+    other images; every submodule's own mode is restored afterwards. The context's images are a
+    copy, so that no model can change the caller's.
     """
     if not callable(model):
         raise TypeError(f"model must be callable, images to logits, got {model!r}")
-    check_images(images, bounds)
+    images = clipped_images(images, bounds)
     check_labels(labels, len(images))
     if targets is not None:
         check_labels(targets, len(images), "targets")
     with eval_mode(model), torch.inference_mode(False):
-        wanted = None if targets is None else _ordinary(targets)
-        yield AttackContext(model, _ordinary(images), _ordinary(labels), wanted, bounds)
+        dtype, wanted = images.dtype, None if targets is None else _ordinary(targets)
+        working = torch.promote_types(dtype, torch.float32)
+        copied = images.detach().to(working, copy=True)
+        shown = model if dtype == working else _InDtype(model, dtype)
+        yield AttackContext(
+            shown, copied, _ordinary(labels), wanted, bounds, _per_image(epsilon, copied), dtype
+        )
 
 
 def _ordinary(tensor: Tensor) -> Tensor:
     # Autograd refuses tensors made in inference mode, as predictions often are; not their clones.
     return tensor.clone() if tensor.is_inference() else tensor.detach()
+
+
+def _per_image(epsilon: float | Tensor | None, images: Tensor) -> float | Tensor | None:
+    """A number as a float, and budgets (N,) as (N, 1, 1, 1), never rounded up."""
+    if epsilon is None:
+        return None
+    if not isinstance(epsilon, Tensor) or epsilon.ndim == 0:
+        return float(epsilon)
+    if epsilon.shape != (len(images),):
+        raise ValueError(f"epsilon must have shape ({len(images)},), got {tuple(epsilon.shape)}")
+    exact = epsilon.detach().to(images.device, torch.float64)
+    rounded = exact.to(images.dtype)
+    down = torch.nextafter(rounded, torch.zeros_like(rounded))
+    return torch.where(rounded > exact, down, rounded).view(-1, 1, 1, 1)
 
 
 def check_start(start: Tensor, images: Tensor, bounds: Bounds) -> None:

@@ -138,7 +138,9 @@ class Detected(nn.Module):
     """A classifier behind a detector: K + 1 logits, of which the last wins above the threshold.
 
     The last logit is max_k z_k + scale · (score − threshold), so that an ordinary targeted attack
-    on this network looks for an image of the target that is not detected.
+    on this network looks for an image of the target that is not detected. An untargeted attack
+    looks for one of any wrong class that is not detected, since `last_class_rejects` is set: any
+    model with this attribute, also a function, says so that its last class means "rejected".
 
     Args:
         classifier: images (N, C, H, W) to logits (N, K).
@@ -157,6 +159,8 @@ class Detected(nn.Module):
         >>> model(torch.tensor([[[[0.2, 0.9]]]]))
         tensor([[0.2000, 0.9000, 1.3000]])
     """
+
+    last_class_rejects = True
 
     def __init__(
         self, classifier: nn.Module, score: Callable[[Tensor], Tensor], threshold: float,

@@ -18,13 +18,14 @@ from armsrace.attacks.base import attack_context
 from armsrace.contracts import (
     UNIT,
     AttackResult,
+    Bounds,
     Model,
     Norm,
     check_at_least,
     check_choice,
     check_count,
 )
-from armsrace.evaluation.batches import Attack, seeded
+from armsrace.evaluation.batches import Attack, box, seeded
 from armsrace.losses import margin, targeted_dlr
 from armsrace.norms import BUDGETED, distances
 
@@ -57,16 +58,18 @@ class WorstCase:
 
 
 def worst_case(
-    model: Model, images: Tensor, labels: Tensor, attacks: Mapping[str, Attack]
-) -> WorstCase:
+    model: Model, images: Tensor, labels: Tensor, attacks: Mapping[str, Attack],
+    bounds: Bounds = UNIT,
+) -> WorstCase:  # fmt: skip
     """Run attacks in turn, each only on images that are still classified correctly.
 
     Args:
         model: images to logits (N, K).
-        images: (N, C, H, W) in [0, 1].
+        images: (N, C, H, W), pixels inside `bounds`.
         labels: (N,) int64, the true classes.
         attacks: each by its name, called as attack(model, images, labels); it must keep to its own
             budget.
+        bounds: the box of valid pixels; any but the unit box is given to the attacks.
 
     Returns:
         The worst case. Queries and gradients add up over the attacks that ran on an image, and the
@@ -81,7 +84,7 @@ def worst_case(
     """
     if not attacks:
         raise ValueError("attacks must hold at least one")
-    with attack_context(model, images, labels, None, UNIT) as context:
+    with attack_context(model, images, labels, None, bounds) as context:
         clean = context.result(images, queries=0, gradients=0)
     x_adv, queries, gradients = images.clone(), clean.queries.clone(), clean.gradients.clone()
     broken_by = torch.where(clean.success, 0, -1)
@@ -89,7 +92,7 @@ def worst_case(
         active = (broken_by < 0).nonzero()[:, 0]
         if len(active) == 0:
             break
-        found = attack(model, images[active], labels[active])
+        found = attack(model, images[active], labels[active], **box(bounds))
         queries[active] += found.queries
         gradients[active] += found.gradients
         broken = active[found.success]
@@ -155,9 +158,10 @@ def targeted_dlr_or_margin(logits: Tensor, classes: Tensor) -> Tensor:
 
 
 def _within_budget(
-    attack: Attack, epsilon: float, norm: Norm, model: Model, images: Tensor, labels: Tensor
-) -> AttackResult:
+    attack: Attack, epsilon: float, norm: Norm, model: Model, images: Tensor, labels: Tensor,
+    bounds: Bounds = UNIT,
+) -> AttackResult:  # fmt: skip
     """A minimal-norm attack, which succeeds only within the budget."""
-    found = attack(model, images, labels)
+    found = attack(model, images, labels, bounds=bounds)
     within = distances(found.images - images, norm) <= epsilon * (1 + 1e-6)
     return replace(found, success=found.success & within)

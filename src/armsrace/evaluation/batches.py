@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from armsrace.contracts import AttackResult, Model, check_at_least
+from armsrace.contracts import UNIT, AttackResult, Bounds, Model, check_at_least
 
 Attack = Callable[..., AttackResult]
 """An attack with everything set except for the model, the images and the labels."""
@@ -25,6 +25,7 @@ def attack_in_batches(
     labels: Tensor,
     *,
     targets: Tensor | None = None,
+    bounds: Bounds = UNIT,
     batch_size: int = 500,
     devices: Sequence[str] | None = None,
     progress: str | None = None,
@@ -41,6 +42,7 @@ def attack_in_batches(
         images: (N, C, H, W).
         labels: (N,) int64, the true classes.
         targets: (N,) int64, the wanted classes.
+        bounds: the box of valid pixels; any but the unit box is given to the attack.
         batch_size: images per call of the attack.
         devices: where to compute, by default where the images are. Each device has its own copy of
             the model and its own batches.
@@ -73,7 +75,7 @@ def attack_in_batches(
             own, device = replica
             batch = images[indices].to(device), labels[indices].to(device)
             wanted = {} if targets is None else {"targets": targets[indices].to(device)}
-            return _to_device(attack(own, *batch, **wanted), images.device)
+            return _to_device(attack(own, *batch, **wanted, **box(bounds)), images.device)
         finally:
             free.put(replica)
             bar.update(len(indices))
@@ -81,6 +83,11 @@ def attack_in_batches(
     with bar, ThreadPoolExecutor(len(replicas)) as pool:
         batches = torch.arange(len(images), device=images.device).split(batch_size)
         return _concatenated(list(pool.map(run, batches)))
+
+
+def box(bounds: Bounds) -> dict[str, Bounds]:
+    """The keyword that gives an attack its box; none for the unit box, which is every default."""
+    return {} if bounds == UNIT else {"bounds": bounds}
 
 
 def _replicas(model: Model, devices: Sequence[str] | None) -> list[tuple[Model, str | None]]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from armsrace.attacks import fgsm, pgd, square
-from armsrace.attacks.base import AttackContext, attack_context
+from armsrace.attacks.base import AttackContext, attack_context, call_model
 from armsrace.contracts import UNIT, Bounds, Model, are_probabilities, check_at_least, check_count
 
 
@@ -93,7 +93,7 @@ def masking_report(
     check_at_least("epsilon", epsilon, 1e-6)
     check_count("queries", queries, 3)
     with torch.no_grad():
-        first, second = model(images), model(images)
+        first, second = (call_model(model, images.clone()) for _ in range(2))
     probabilities = are_probabilities(first)
     attacked = _log_of(model) if probabilities else model
     checks = [
@@ -124,9 +124,8 @@ def _gradient_checks(
         at_most = white_box + max(0.01, 1 / len(images)) + 1e-6
         evidence = f"error {white_box:.1%} after {steps} steps, {one_step:.1%} after one"
         yield Check("Is iterating no weaker than one step?", one_step <= at_most, evidence)
-        width = bounds.upper - bounds.lower
-        unbounded = _error(iterate(epsilon=width, steps=2 * steps).success)
-        evidence = f"error {unbounded:.1%} at ε = {width:g}, the whole box"
+        unbounded = _error(iterate(epsilon=bounds.width, steps=2 * steps).success)
+        evidence = f"error {unbounded:.1%} at ε = {bounds.width:g}, the whole box"
         yield Check("Does the error reach 100 % as ε grows?", unbounded >= 0.99, evidence)
         black_box = _error(without_gradient(context, epsilon, steps))
         evidence = f"error {white_box:.1%} with the gradient, {black_box:.1%} without ({method})"

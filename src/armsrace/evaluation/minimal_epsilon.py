@@ -10,6 +10,7 @@ from torch import Tensor
 
 from armsrace.attacks.base import attack_context
 from armsrace.contracts import UNIT, AttackResult, Bounds, Model, check_at_least
+from armsrace.evaluation.batches import box
 
 
 def smallest_epsilon(
@@ -36,7 +37,7 @@ def smallest_epsilon(
         bisect: search the list by bisection instead of trying one budget after the other. It
             assumes that an attack that succeeds at one budget succeeds at all larger ones. For an
             attack that can overshoot, such as FGSM, it may not find the smallest budget.
-        bounds: the box of valid pixels.
+        bounds: the box of valid pixels; any but the unit box is given to the attack.
 
     Returns:
         As of a minimal-norm attack: the clean image if no budget succeeds, or none is needed.
@@ -68,8 +69,9 @@ def smallest_epsilon(
                 part = context.select(active)
                 wanted = {} if part.targets is None else {"targets": part.targets}
                 found = attack(
-                    part.model, part.images, part.labels, epsilon=epsilons[index], **wanted
-                )
+                    part.model, part.images, part.labels, epsilon=epsilons[index], **wanted,
+                    **box(bounds),
+                )  # fmt: skip
                 queries[active] += found.queries
                 gradients[active] += found.gradients
                 x_adv[active[found.success]] = found.images[found.success]

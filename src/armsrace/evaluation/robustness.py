@@ -5,12 +5,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from armsrace.attacks.base import call_model
 from armsrace.contracts import (
+    UNIT,
     AttackResult,
+    Bounds,
     Model,
     Norm,
     check_at_least,
@@ -31,21 +35,24 @@ class RobustnessCurve:
     n: int
 
 
-def accuracy(model: Model, images: Tensor, labels: Tensor, batch_size: int = 1000) -> float:
+def accuracy(
+    model: Model, images: Tensor, labels: Tensor, batch_size: int = 1000, bounds: Bounds = UNIT
+) -> float:
     """The fraction of images that a model classifies correctly.
 
     Args:
         model: images to logits (N, K). Put an nn.Module in evaluation mode first.
-        images: (N, C, H, W) in [0, 1].
+        images: (N, C, H, W), pixels inside `bounds`.
         labels: (N,) int64, the true classes.
         batch_size: images per forward pass.
+        bounds: the box of valid pixels.
 
     Example:
         >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(100)
         >>> evaluation.accuracy(model, digits.images, digits.labels) > 0.8
         True
     """
-    return _correct(model, images, labels, batch_size).float().mean().item()
+    return _correct(model, images, labels, batch_size, bounds).float().mean().item()
 
 
 def robustness_curve(
@@ -58,6 +65,7 @@ def robustness_curve(
     batch_size: int = 500,
     devices: Sequence[str] | None = None,
     progress: bool = False,
+    bounds: Bounds = UNIT,
 ) -> RobustnessCurve:
     """Accuracy under a fixed-budget attack, as a function of the budget.
 
@@ -70,12 +78,13 @@ def robustness_curve(
         model: images to logits (N, K).
         attack: called as attack(model, images, labels, epsilon=…); set the rest with
             functools.partial.
-        images: (N, C, H, W) in [0, 1].
+        images: (N, C, H, W), pixels inside `bounds`.
         labels: (N,) int64, the true classes.
         epsilons: the budgets, in the attack's own unit. At 0 the accuracy is the clean one.
         batch_size: images per call of the attack.
         devices: as of `attack_in_batches`.
         progress: show a progress bar for each budget.
+        bounds: the box of valid pixels; any but the unit box is given to the attack.
 
     Raises:
         TypeError: the attack takes no epsilon.
@@ -90,14 +99,14 @@ def robustness_curve(
     _check_budgeted(attack)
     for epsilon in epsilons:
         check_at_least("epsilon", epsilon, 0)
-    correct = _correct(model, images, labels, batch_size)
+    correct = _correct(model, images, labels, batch_size, bounds)
 
     def accuracy_under(epsilon: float) -> float:
         if epsilon == 0:
             return correct.float().mean().item()
         result = attack_in_batches(
-            lambda *batch: attack(*batch, epsilon=epsilon), model, images, labels,
-            batch_size=batch_size, devices=devices,
+            partial(attack, epsilon=epsilon), model, images, labels,
+            batch_size=batch_size, devices=devices, bounds=bounds,
             progress=f"ε = {epsilon:g}" if progress else None,
         )  # fmt: skip
         return (correct & ~result.success).float().mean().item()
@@ -179,11 +188,13 @@ def _check_budgeted(attack: Callable[..., AttackResult]) -> None:
 
 
 @torch.no_grad()
-def _correct(model: Model, images: Tensor, labels: Tensor, batch_size: int) -> Tensor:
+def _correct(
+    model: Model, images: Tensor, labels: Tensor, batch_size: int, bounds: Bounds
+) -> Tensor:
     """(N,) bool: images that are classified correctly."""
-    check_images(images)
+    check_images(images, bounds)
     check_labels(labels, len(images))
-    logits = torch.cat([model(batch) for batch in images.split(batch_size)])
+    logits = torch.cat([call_model(model, batch.clone()) for batch in images.split(batch_size)])
     check_logits(logits, len(images))
     return logits.argmax(dim=1) == labels
 

@@ -10,7 +10,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from armsrace.contracts import check_classes, check_count, check_images, check_labels
+from armsrace.contracts import (
+    UNIT,
+    Bounds,
+    check_classes,
+    check_count,
+    check_images,
+    check_labels,
+)
 
 
 @dataclass(frozen=True)
@@ -30,13 +37,16 @@ class TargetCases:
     worst: Case
 
 
-def all_targets(images: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor, Tensor]:
+def all_targets(
+    images: Tensor, labels: Tensor, classes: int, bounds: Bounds = UNIT
+) -> tuple[Tensor, Tensor, Tensor]:
     """Repeat each image for every wrong class, as one batch for a targeted attack.
 
     Args:
         images: (N, C, H, W).
         labels: (N,) int64, the true classes.
         classes: K, the number of classes.
+        bounds: the box of valid pixels.
 
     Returns:
         Images (N(K−1), C, H, W), labels (N(K−1),) and targets (N(K−1),). The first K − 1 rows are
@@ -47,7 +57,7 @@ def all_targets(images: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, T
         >>> evaluation.all_targets(images, labels, classes=10)[2][:9]
         tensor([0, 1, 2, 4, 5, 6, 7, 8, 9])
     """
-    check_images(images)
+    check_images(images, bounds)
     check_labels(labels, len(images))
     check_count("classes", classes, 2)
     check_classes(labels, classes)

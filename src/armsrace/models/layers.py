@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 from torch import Tensor, nn
@@ -64,11 +64,20 @@ def parameters(model: nn.Module) -> int:
 
 @contextmanager
 def eval_mode(*parts: object) -> Iterator[None]:
-    """Put those parts that are modules in evaluation mode; restore each submodule's on exit."""
+    """Put those parts that are modules in evaluation mode; restore each submodule's on exit.
+
+    A frozen module has no mode, and an exported one keeps that of its export.
+    """
     wholes = [part for part in parts if isinstance(part, nn.Module)]
-    modes = {module: module.training for whole in wholes for module in whole.modules()}
+    modes = {
+        module: module.training
+        for whole in wholes
+        for module in whole.modules()
+        if hasattr(module, "training")
+    }
     for whole in wholes:
-        whole.eval()
+        with suppress(NotImplementedError):
+            whole.eval()
     try:
         yield
     finally:

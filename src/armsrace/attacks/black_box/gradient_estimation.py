@@ -20,6 +20,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from armsrace.attacks.base import call_model, rejects
 from armsrace.attacks.gradient.pgd import pgd
 from armsrace.contracts import (
     UNIT,
@@ -35,7 +36,7 @@ from armsrace.losses import Loss, cross_entropy
 from armsrace.randomness import default_generator
 
 Estimator = Literal["coordinate", "spsa", "nes"]
-# h in pixel units. Schott et al.'s for "coordinate", Uesato et al.'s for "spsa".
+# h in widths of the box. Schott et al.'s for "coordinate", Uesato et al.'s for "spsa".
 SPACINGS: dict[Estimator, float] = {"coordinate": 0.1, "spsa": 0.01, "nes": 0.01}
 
 
@@ -44,7 +45,7 @@ def finite_difference(
     images: Tensor,
     labels: Tensor,
     *,
-    epsilon: float,
+    epsilon: float | Tensor,
     norm: Norm = "linf",
     steps: int = 20,
     step_size: float | None = None,
@@ -62,7 +63,7 @@ def finite_difference(
         model: images to logits (N, K); it need not be differentiable.
         images: (N, C, H, W), pixels inside `bounds`.
         labels: (N,) int64, the true classes.
-        epsilon: the budget in pixel units of `norm`.
+        epsilon: the budget in pixel units of `norm`; a tensor (N,) gives each image its own.
         norm: "linf", "l2" or "l1".
         steps: steps, each with a new estimate; all are taken.
         step_size: in pixel units; 2.5 · epsilon / steps by default.
@@ -131,7 +132,8 @@ def estimated_gradient(
             or down by the spacing; "nes" moves all at once, by Gaussian noise.
         samples: directions per gradient, for "spsa" and "nes"; each is probed on both sides.
         spacing: the distance h of a probe in each pixel that it moves, in pixel units (for "nes"
-            the standard deviation); by default 0.1 for "coordinate" and 0.01 for the others.
+            the standard deviation); by default 0.1 of the box for "coordinate" and 0.01 of it for
+            the others.
         bounds: the box of valid pixels, which no probe leaves.
         generator: the source of the directions; a new one seeded 0 by default.
         batch_size: the largest number of probes sent at once, unless there are more images.
@@ -167,7 +169,7 @@ def estimated_gradient(
     check_choice("estimator", estimator, tuple(SPACINGS))
     check_count("samples", samples)
     check_count("batch_size", batch_size)
-    spacing = SPACINGS[estimator] if spacing is None else spacing
+    spacing = SPACINGS[estimator] * bounds.width if spacing is None else spacing
     if not 0 < spacing < torch.inf:
         raise ValueError(f"spacing must be > 0, got {spacing:g}")
     generator = default_generator(generator)
@@ -185,6 +187,7 @@ class EstimatedGradient(nn.Module):
         generator: torch.Generator, batch_size: int,
     ) -> None:  # fmt: skip
         super().__init__()
+        self.last_class_rejects = rejects(model)
         self.model, self.estimator, self.samples, self.spacing = model, estimator, samples, spacing
         self.bounds, self.generator, self.batch_size = bounds, generator, batch_size
         self.queries = 0
@@ -201,7 +204,7 @@ class EstimatedGradient(nn.Module):
     def logits(self, images: Tensor) -> Tensor:
         """The model's logits, counted."""
         self.queries += len(images)
-        return self.model(images)
+        return call_model(self.model, images)
 
     def probe(self, images: Tensor) -> tuple[Tensor | None, Tensor]:
         """Directions u (P, C·H·W) and differences Z(x + h u) − Z(x − h u) (N, P, K).
@@ -227,7 +230,7 @@ class EstimatedGradient(nn.Module):
         """Signs or Gaussian noise (P, C·H·W), the same for all images."""
         # All at once and in float32: neither batch size nor dtype may change the numbers.
         shape, device = (self.samples, images[0].numel()), self.generator.device
-        u = torch.randn(shape, generator=self.generator, device=device)
+        u = torch.randn(shape, generator=self.generator, device=device, dtype=torch.float32)
         return (torch.where(u < 0, -1.0, 1.0) if self.estimator == "spsa" else u).to(images)
 
     def width(self, images: Tensor) -> Tensor:

@@ -20,12 +20,12 @@ from armsrace.contracts import (
     Bounds,
     Model,
     Norm,
-    check_at_least,
     check_choice,
     check_count,
+    check_epsilon,
 )
 from armsrace.losses import cross_entropy, margin
-from armsrace.norms import BUDGETED, batch_view, distances, normalize, project_l1_box
+from armsrace.norms import BUDGETED, batch_view, distances, normalize, per_row, project_l1_box
 from armsrace.randomness import Keys, default_generator
 
 HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
@@ -37,7 +37,7 @@ def square(
     images: Tensor,
     labels: Tensor,
     *,
-    epsilon: float,
+    epsilon: float | Tensor,
     queries: int = 5000,
     norm: Norm = "linf",
     share: float = 0.8,
@@ -51,7 +51,7 @@ def square(
         model: images to logits (N, K); only these scores are used.
         images: (N, C, H, W), pixels inside `bounds`.
         labels: (N,) int64, the true classes.
-        epsilon: the budget in pixel units of `norm`.
+        epsilon: the budget in pixel units of `norm`; a tensor (N,) gives each image its own.
         queries: forward passes per image at most, at least 3: one is for the clean image, and one
             for the verdict.
         norm: "linf", "l2" or "l1".
@@ -87,13 +87,13 @@ def square(
         >>> found.queries.max() <= 100, found.gradients.sum()
         (tensor(True), tensor(0))
     """
-    check_at_least("epsilon", epsilon, 0)
+    check_epsilon(epsilon)
     check_count("queries", queries, 3)
     check_choice("norm", norm, BUDGETED)
     if not 0 < share <= 1:
         raise ValueError(f"share must be > 0 and <= 1, got {share:g}")
     generator = default_generator(generator)
-    with attack_context(model, images, labels, targets, bounds) as context:
+    with attack_context(model, images, labels, targets, bounds, epsilon) as context:
         loss = margin if targets is None else cross_entropy
         best_adv, used = context.images.clone(), torch.ones_like(context.labels)
         active = (~context.loss(best_adv, loss)[1]).nonzero()[:, 0]
@@ -105,12 +105,13 @@ def square(
             if len(active) == 0:
                 break
             if step == 0:
-                candidates = _initial(part.images, epsilon, norm, bounds, keys, generator)
+                candidates = _initial(part.images, part.epsilon, norm, bounds, keys, generator)
             else:
                 fraction = fraction_at(step / steps, share)
                 candidates = _sampled(
-                    part.images, x_adv, fraction, epsilon, norm, bounds, keys, generator
+                    part.images, x_adv, fraction, part.epsilon, norm, bounds, keys, generator
                 )
+            candidates = part.within(candidates, norm, part.epsilon)
             losses, is_adversarial = part.loss(candidates, loss)
             used[active] += 1
             # A square that no filter sees changes the loss by rounding, which depends on the batch.
@@ -138,8 +139,9 @@ def side_of(fraction: float, image: Tensor, minimum: int = 1) -> int:
 
 
 def _initial(
-    x: Tensor, epsilon: float, norm: Norm, bounds: Bounds, keys: Keys, generator: torch.Generator
-) -> Tensor:
+    x: Tensor, epsilon: float | Tensor, norm: Norm, bounds: Bounds, keys: Keys,
+    generator: torch.Generator,
+) -> Tensor:  # fmt: skip
     """The first candidates (N, C, H, W)."""
     channels, _, width = x.shape[1:]
     if norm == "linf":
@@ -148,8 +150,8 @@ def _initial(
 
 
 def _sampled(
-    x: Tensor, x_adv: Tensor, fraction: float, epsilon: float, norm: Norm, bounds: Bounds,
-    keys: Keys, generator: torch.Generator,
+    x: Tensor, x_adv: Tensor, fraction: float, epsilon: float | Tensor, norm: Norm,
+    bounds: Bounds, keys: Keys, generator: torch.Generator,
 ) -> Tensor:  # fmt: skip
     """Candidates (N, C, H, W) that differ from x_adv in random squares."""
     channels = x.shape[1]
@@ -165,13 +167,13 @@ def _sampled(
 # image depend on its own draws alone. They return images inside the budget and the box.
 
 
-def stripes(x: Tensor, epsilon: float, bounds: Bounds, draws: Tensor) -> Tensor:
+def stripes(x: Tensor, epsilon: float | Tensor, bounds: Bounds, draws: Tensor) -> Tensor:
     """Each column of each channel moves up or down by epsilon; draws (N, C, 1, W)."""
     return bounds.clip(x + epsilon * _signs(draws))
 
 
 def linf_square(
-    x: Tensor, x_adv: Tensor, h: int, epsilon: float, bounds: Bounds, draws: Tensor
+    x: Tensor, x_adv: Tensor, h: int, epsilon: float | Tensor, bounds: Bounds, draws: Tensor
 ) -> Tensor:
     """One square of x ± epsilon, with one sign per channel (Algorithm 2); draws (N, 2 + C).
 
@@ -185,7 +187,7 @@ def linf_square(
     return torch.where(window, bounds.clip(x + step), x_adv)
 
 
-def bumps(x: Tensor, epsilon: float, norm: Norm, bounds: Bounds, draws: Tensor) -> Tensor:
+def bumps(x: Tensor, epsilon: float | Tensor, norm: Norm, bounds: Bounds, draws: Tensor) -> Tensor:
     """A grid of five by five double bumps of length epsilon; draws (N, C, 5, 5) give the signs.
 
     In L1 each has the length of the box, and what exceeds epsilon is projected away.
@@ -200,12 +202,12 @@ def bumps(x: Tensor, epsilon: float, norm: Norm, bounds: Bounds, draws: Tensor) 
     padding = (left, width - columns * tile - left, top, height - rows * tile - top)
     grid = functional.pad(grid, padding)
     if norm == "l1":
-        return _within_l1(x, (bounds.upper - bounds.lower) * grid, epsilon, bounds)
+        return _within_l1(x, bounds.width * grid, epsilon, bounds)
     return bounds.clip(x + epsilon * normalize(grid, "l2"))
 
 
 def l2_square(
-    x: Tensor, x_adv: Tensor, h: int, epsilon: float, bounds: Bounds, draws: Tensor
+    x: Tensor, x_adv: Tensor, h: int, epsilon: float | Tensor, bounds: Bounds, draws: Tensor
 ) -> Tensor:
     """The budget of two windows, and what is unused, moves into the first (Algorithm 3).
 
@@ -220,14 +222,14 @@ def l2_square(
     eta = torch.where(draws[:, 4, None, None] < 0.5, bump, bump.T)
     eta = _placed(eta, corners, x) * _signs(draws[:, 5:, None, None])
     delta_new = _normalized(delta * w_1) + eta * w_1
-    unused = (epsilon**2 - distances(delta, "l2") ** 2).clamp_min(0) / x.shape[1]
+    unused = (per_row(epsilon) ** 2 - distances(delta, "l2") ** 2).clamp_min(0) / x.shape[1]
     budget = (batch_view(unused) + _lengths(delta * both) ** 2).sqrt()
     delta = torch.where(w_1, budget * _normalized(delta_new), delta.masked_fill(both, 0.0))
     return bounds.clip(x + epsilon * normalize(delta, "l2"))
 
 
 def l1_square(
-    x: Tensor, x_adv: Tensor, h: int, epsilon: float, bounds: Bounds, draws: Tensor
+    x: Tensor, x_adv: Tensor, h: int, epsilon: float | Tensor, bounds: Bounds, draws: Tensor
 ) -> Tensor:
     """As `l2_square` with lengths in L1, and an exact projection onto the ball and the box."""
     delta, channels = x_adv - x, x.shape[1]
@@ -238,14 +240,14 @@ def l1_square(
     eta = torch.where(draws[:, 4, None, None] < 0.5, bump, bump.T)
     eta = _placed(eta, corners, x) * _signs(draws[:, 5:, None, None])
     delta_new = _normalized(delta * w_1, 1) + eta * w_1
-    unused = batch_view((epsilon - distances(delta, "l1")).clamp_min(0))
+    unused = batch_view((per_row(epsilon) - distances(delta, "l1")).clamp_min(0))
     # The authors have the factor C: what is too much, the projection takes away.
     budget = unused + channels * _lengths(delta * both, 1)
     delta = torch.where(w_1, budget * _normalized(delta_new, 1), delta.masked_fill(both, 0.0))
     return _within_l1(x, delta, epsilon, bounds)
 
 
-def _within_l1(x: Tensor, delta: Tensor, epsilon: float, bounds: Bounds) -> Tensor:
+def _within_l1(x: Tensor, delta: Tensor, epsilon: float | Tensor, bounds: Bounds) -> Tensor:
     """x + δ (N, C, H, W), projected onto the L1 ball within the box."""
     return bounds.clip(x + project_l1_box(delta, epsilon, x, bounds))
 

@@ -44,7 +44,7 @@ def substitute(
     build: Callable[[], nn.Module],
     attack: Callable[..., AttackResult],
     rounds: int = 6,
-    step: float = 0.1,
+    step: float | None = None,
     epochs: int = 10,
     learning_rate: float = 1e-3,
     batch_size: int = 128,
@@ -92,14 +92,14 @@ def substitute(
         >>> found.queries.sum() == 8 * 2**6 + 8, found.gradients.sum()
         (tensor(True), tensor(0))
     """
-    with attack_context(model, images, labels, targets, bounds) as context:
+    with attack_context(model, images, labels, targets, bounds):
         trained = train_substitute(
-            model, seeds.to(context.images), build=build, rounds=rounds, step=step, epochs=epochs,
+            model, seeds.to(images), build=build, rounds=rounds, step=step, epochs=epochs,
             learning_rate=learning_rate, batch_size=batch_size, bounds=bounds, generator=generator,
         )  # fmt: skip
         result = transfer(
-            model, images, labels, source=trained.model, attack=attack, targets=targets,
-            bounds=bounds,
+            model, images, labels, source=trained.model.to(images), attack=attack,
+            targets=targets, bounds=bounds,
         )  # fmt: skip
     per_image, rest = divmod(trained.queries, len(result))
     one_more = torch.arange(len(result), device=result.queries.device) < rest
@@ -125,7 +125,7 @@ def train_substitute(
     *,
     build: Callable[[], nn.Module],
     rounds: int = 6,
-    step: float = 0.1,
+    step: float | None = None,
     epochs: int = 10,
     learning_rate: float = 1e-3,
     batch_size: int = 128,
@@ -144,8 +144,9 @@ def train_substitute(
         seeds: (M, C, H, W), the images that the attacker has, pixels inside `bounds`.
         build: a new network with at least K logits, its weights drawn by torch.
         rounds: how often the images are doubled.
-        step: λ, the step from an image to its offspring in each pixel, in pixel units; a negative
-            one moves away from the oracle's class, which the paper does not do.
+        step: λ, the step from an image to its offspring in each pixel, in pixel units, a tenth of
+            the box by default; a negative one moves away from the oracle's class, which the paper
+            does not do.
         epochs: passes over the images before the first round and after each.
         learning_rate: Adam's.
         batch_size: the largest number of images per training step.
@@ -181,6 +182,7 @@ def train_substitute(
     check_count("rounds", rounds, 0)
     check_count("epochs", epochs)
     check_count("batch_size", batch_size)
+    step = 0.1 * bounds.width if step is None else step
     if not math.isfinite(step):
         raise ValueError(f"step must be finite, got {step:g}")
     check_at_least("learning_rate", learning_rate, 0)
@@ -188,11 +190,12 @@ def train_substitute(
     generator = default_generator(generator)
     torch_seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
     no_labels = torch.zeros(len(seeds), dtype=torch.int64, device=seeds.device)
-    checked = attack_context(oracle, seeds, no_labels, None, bounds)
+    # With targets the oracle's answer is not read as adversarial or not, also where it rejects.
+    checked = attack_context(oracle, seeds, no_labels, no_labels, bounds)
     # The state of every device is kept, since manual_seed seeds them all.
     with checked as context, torch.random.fork_rng():
         torch.manual_seed(torch_seed)
-        model = build().to(seeds)
+        model = build().to(context.images)
         optimizer = torch.optim.Adam(model.parameters(), learning_rate)
         images, classes = context.images, _oracle_classes(context, context.images)
         for number in range(rounds + 1):

@@ -58,7 +58,7 @@ class TanhAdam(PerImageAdam):
         unit = w.tanh() / (2 * EDGE) + 0.5
         if self._levels is not None:
             unit = with_values(unit, (unit * (self._levels - 1)).round() / (self._levels - 1))
-        images = self._bounds.lower + (self._bounds.upper - self._bounds.lower) * unit
+        images = self._bounds.lower + self._bounds.width * unit
         return with_values(images, self._bounds.clip(images))
 
     def step(self, grad: Tensor, step_size: Tensor | None = None) -> None:
@@ -72,7 +72,7 @@ class TanhAdam(PerImageAdam):
 
     def _w(self, images: Tensor) -> Tensor:
         middle = (self._bounds.lower + self._bounds.upper) / 2
-        half = (self._bounds.upper - self._bounds.lower) / 2
+        half = self._bounds.width / 2
         return ((images - middle) * (EDGE / half)).clamp(-EDGE, EDGE).atanh()
 
 
@@ -94,7 +94,10 @@ class BestAdversarials:
         self.indices = torch.arange(len(margins), device=margins.device)
         self.clean, self.best_adv = context.images, context.images
         self.best_distance = torch.full_like(margins, torch.inf)
-        rounding = 64 * torch.finfo(margins.dtype).eps * (1 + margins.abs())
+        # A network in half precision adds in float32, and rounds its logits a few times.
+        dtype = context.dtype or margins.dtype
+        errors = 64 if dtype == margins.dtype else 4
+        rounding = errors * torch.finfo(dtype).eps * (1 + margins.abs())
         self.required_margin = confidence + rounding
         self.select((margins <= 0) | (margins < confidence))
 

@@ -85,7 +85,7 @@ def carlini_wagner_l0(
     check_at_least("largest_constant", largest_constant, initial_constant)
     if not 0 < drop < 1:
         raise ValueError(f"drop must be > 0 and < 1, got {drop}")
-    min_change = (bounds.upper - bounds.lower) / 512
+    min_change = bounds.width / 512
     with attack_context(model, images, labels, targets, bounds) as context:
         best = BestAdversarials(context, confidence)
         adam = TanhAdam(best.clean, bounds, step_size, levels)
@@ -100,7 +100,7 @@ def carlini_wagner_l0(
                 margins, g = best.loss_and_grad(x_adv.detach(), _smooth_margin)
                 # f to first order at x_adv: its value and g, so the model is differentiated once.
                 f = margins + (g * (x_adv - x_adv.detach())).flatten(1).sum(dim=1)
-                l2 = (x_adv - best.clean).square().flatten(1).sum(dim=1)
+                l2 = ((x_adv - best.clean) / bounds.width).square().flatten(1).sum(dim=1)
                 loss = l2 + search.c * (best.required_margin - f).clamp_min(0)
                 adam.step(checked_grad(loss.sum(), w))
             x_adv = x_adv.detach()

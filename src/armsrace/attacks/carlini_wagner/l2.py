@@ -35,6 +35,8 @@ def carlini_wagner_l2(
 ) -> AttackResult:
     """Minimize ‖x′ − x‖₂² + c · f(x′) with Adam, and search for the smallest c that succeeds.
 
+    Distances in the objective are in widths of the box, so that c has the paper's unit in any box.
+
     Args:
         model: images to logits (N, K).
         images: (N, C, H, W), pixels inside `bounds`.
@@ -96,7 +98,7 @@ def carlini_wagner_l2(
             with torch.enable_grad():
                 w = adam.variable()
                 x_adv = adam.x_adv(w)
-                l2 = (x_adv - best.clean).square().flatten(1).sum(dim=1)
+                l2 = ((x_adv - best.clean) / bounds.width).square().flatten(1).sum(dim=1)
                 f = best.f(best.logits(x_adv))
                 loss = l2 + search.c * f
                 adam.step(checked_grad(loss.sum(), w))

@@ -33,6 +33,8 @@ def carlini_wagner_linf(
 ) -> AttackResult:
     """Minimize c · f(x′) + Σ (δᵢ − τ)⁺ with Adam, δᵢ the size of each change, for decreasing τ.
 
+    Changes in the objective are in widths of the box, so that c has the same unit in any box.
+
     Args:
         model: images to logits (N, K).
         images: (N, C, H, W), pixels inside `bounds`.
@@ -81,8 +83,9 @@ def carlini_wagner_linf(
     with attack_context(model, images, labels, targets, bounds) as context:
         best = BestAdversarials(context, confidence)
         adam = TanhAdam(best.clean, bounds, step_size, levels)
-        width = bounds.upper - bounds.lower
-        search = _Ceilings(best.best_distance, width, decrease, initial_constant, largest_constant)
+        search = _Ceilings(
+            best.best_distance, bounds.width, decrease, initial_constant, largest_constant
+        )
         progress = Progress(best.best_distance, steps, gain=0.05)
         while len(best.indices):
             with torch.enable_grad():
@@ -90,6 +93,7 @@ def carlini_wagner_linf(
                 x_adv = adam.x_adv(w)
                 delta = (x_adv - best.clean).abs()
                 above = (delta - batch_view(search.tau)).clamp_min(0).flatten(1).sum(dim=1)
+                above = above / bounds.width
                 f = best.f(best.logits(x_adv))
                 loss = above + search.c * f
                 adam.step(checked_grad(loss.sum(), w))

@@ -37,7 +37,7 @@ def distal(
     *,
     confidence: float = 0.9,
     steps: int = 1000,
-    step_size: float = 1.0,
+    step_size: float | None = None,
     momentum: float = 0.95,
     probabilities: Callable[[Tensor], Tensor] | None = None,
     loss: Loss = cross_entropy,
@@ -54,7 +54,8 @@ def distal(
         targets: (N,) int64 classes.
         confidence: in (0, 1), at which an image is done.
         steps: gradient steps with momentum, at most.
-        step_size: in pixel units for a loss in nats.
+        step_size: in pixel units for a loss in nats; by default 1 in a box of width 1, and in
+            another the square of its width, which is the same step.
         momentum: in [0, 1).
         probabilities: logits (N, K) to confidences (N, K); by default the softmax. For analysis by
             synthesis its softmax with a floor, `floored_softmax`.
@@ -81,6 +82,7 @@ def distal(
         if value >= 1:
             raise ValueError(f"{name} must be < 1, got {value:g}")
     check_count("steps", steps)
+    step_size = bounds.width**2 if step_size is None else step_size
     check_at_least("step_size", step_size, 1e-9)
 
     def confidences(logits: Tensor, classes: Tensor) -> Tensor:
@@ -105,7 +107,7 @@ def distal(
             velocity[active] = momentum * velocity[active] + grad
             images[active] = bounds.clip(images[active] + step_size * velocity[active])
         last = confidences(context.logits(images), targets)
-        return Distal(images, last, last >= confidence, gradients)
+        return Distal(images.to(starts.dtype), last, last >= confidence, gradients)
 
 
 def unlikelihood(logits: Tensor, classes: Tensor) -> Tensor:

@@ -70,7 +70,7 @@ def latent_descent(
         active = (~context.is_adversarial(logits)).nonzero()[:, 0]
         if len(active) > 0:
             part = context.select(active)
-            line = _Line(part, _reconstructions(part, logits[active], explain))
+            line = _Line(part, _reconstructions(part, logits[active], explain, images.dtype))
             line.walk(coarse)
             line.bisect(binary_search_steps, 1 / coarse)
             x_adv[active], queries[active] = line.result(), queries[active] + line.queries
@@ -78,12 +78,13 @@ def latent_descent(
 
 
 def _reconstructions(
-    context: AttackContext, logits: Tensor, explain: Callable[[Tensor], Tensor]
-) -> Tensor:
+    context: AttackContext, logits: Tensor, explain: Callable[[Tensor], Tensor],
+    dtype: torch.dtype,
+) -> Tensor:  # fmt: skip
     """Each image (M, C, H, W) as its target, or the most likely other class, reconstructs it."""
     others = logits.scatter(1, context.labels[:, None], -torch.inf).argmax(dim=1)
     classes = others if context.targets is None else context.targets
-    explained = explain(context.images)
+    explained = explain(context.images.to(dtype))
     wanted = (*logits.shape, *context.images.shape[1:])
     if explained.shape != wanted:
         raise ValueError(f"explain must return shape {wanted}, got {tuple(explained.shape)}")

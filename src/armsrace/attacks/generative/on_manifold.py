@@ -44,6 +44,8 @@ def on_manifold(
 ) -> AttackResult:
     """The nearest adversarial image G(z) in L2, by Adam on ‖G(z) − x‖₂² + c · f₆(G(z)) over z.
 
+    The distance in the objective is in widths of the box.
+
     Args:
         model: images to logits (N, K): the classifier behind a projection onto the range of G. The
             projection returns an image of that range unchanged, where its own search succeeds.
@@ -96,12 +98,17 @@ def on_manifold(
         x_adv, gradients = context.images.clone(), torch.zeros_like(context.labels)
         if len(active) > 0:
             part = context.select(active)
-            starts = encoder(part.images)
+            starts = encoder(part.images.to(images.dtype))
             check_latents("encoder's latents", starts, "(N, L)", 2)
             if len(starts) != len(active):
                 raise ValueError(f"encoder must return {len(active)} latents, got {len(starts)}")
-            adam = LatentAdam(starts, step_size, steps)
-            x_adv[active] = _descend(part, decoder, adam, steps, confidence, gamma)
+            working = torch.promote_types(starts.dtype, torch.float32)
+            adam = LatentAdam(starts.to(working), step_size, steps)
+
+            def decoded(z: Tensor) -> Tensor:
+                return decode(decoder, z.to(starts.dtype), bounds).to(part.images.dtype)
+
+            x_adv[active] = _descend(part, decoded, adam, steps, confidence, gamma)
             gradients[active] = steps
         return context.minimal_result(x_adv, 1 + gradients, gradients)
 
@@ -113,11 +120,11 @@ def _descend(
     """The nearest adversarial images (M, C, H, W) on the way down; the clean ones if none."""
     best_adv = context.images
     best_l2 = torch.full_like(best_adv[:, 0, 0, 0], torch.inf)
-    c = torch.ones_like(best_l2)
+    c, width = torch.ones_like(best_l2), context.bounds.width
     for _ in range(steps):
         z = adam.variable()
         with torch.enable_grad():
-            decoded = decode(decoder, z, context.bounds)
+            decoded = decoder(z)
         if decoded.shape != best_adv.shape:
             wanted = tuple(best_adv.shape)
             raise ValueError(f"decoder must return shape {wanted}, got {tuple(decoded.shape)}")
@@ -126,13 +133,13 @@ def _descend(
         margins, margin_grad = context.loss_and_grad(decoded, margin)
         x_adv = decoded.detach()
         delta = x_adv - context.images
-        l2 = delta.flatten(1).square().sum(dim=1)
+        l2 = (delta / width).flatten(1).square().sum(dim=1)
         active_c = torch.where(margins < confidence, c, 0.0)
-        grad = 2 * delta - batch_view(active_c) * margin_grad
+        grad = 2 * delta / width**2 - batch_view(active_c) * margin_grad
         adam.step(torch.autograd.grad(decoded, z, grad)[0])
         is_adversarial = margins > confidence
         nearer = is_adversarial & (l2 < best_l2)
         best_l2 = torch.where(nearer, l2, best_l2)
         best_adv = torch.where(batch_view(nearer), x_adv, best_adv)
-        c = (c * torch.where(is_adversarial, 1 - gamma, 1 + gamma)).clamp_max(MAX_WEIGHT)
+        c = torch.where(is_adversarial, (1 - gamma) * c, (1 + gamma) * c).clamp_max(MAX_WEIGHT)
     return best_adv

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from armsrace.attacks.base import checked_grad
+from armsrace.attacks.base import call_model, checked_grad
 from armsrace.attacks.generative.decoder import LatentAdam, check_latents, decode
 from armsrace.contracts import (
     UNIT,
@@ -173,7 +173,7 @@ def _decoded(
 ) -> _Point:
     """Decode and classify pairs of latents (n, 2, L)."""
     images = decode(decoder, latents.flatten(0, 1), bounds)
-    logits = model(images)
+    logits = call_model(model, images)
     check_logits(logits, len(images))
     logits, images = logits.unflatten(0, (-1, 2)), images.unflatten(0, (-1, 2))
     log_p, log_q = logits.log_softmax(dim=2).unbind(dim=1)
@@ -203,7 +203,9 @@ def pair_starts(count: int, latents: int, generator: torch.Generator | None = No
     check_count("count", count)
     check_count("latents", latents)
     generator = default_generator(generator)
-    return torch.randn(count, 2, latents, generator=generator, device=generator.device)
+    return torch.randn(
+        count, 2, latents, generator=generator, device=generator.device, dtype=torch.float32
+    )
 
 
 @torch.no_grad()

@@ -20,12 +20,19 @@ from armsrace.contracts import (
     Bounds,
     Model,
     Norm,
-    check_at_least,
     check_choice,
     check_count,
+    check_epsilon,
 )
 from armsrace.losses import Loss, check_loss, cross_entropy
-from armsrace.norms import BUDGETED, batch_view, project, project_l1_box, steepest_direction
+from armsrace.norms import (
+    BUDGETED,
+    batch_view,
+    per_row,
+    project,
+    project_l1_box,
+    steepest_direction,
+)
 from armsrace.randomness import default_generator, normal
 
 ALPHA = 0.75
@@ -43,7 +50,7 @@ def auto_pgd(
     images: Tensor,
     labels: Tensor,
     *,
-    epsilon: float,
+    epsilon: float | Tensor,
     steps: int = 100,
     norm: Norm = "linf",
     random_start: bool = True,
@@ -65,7 +72,7 @@ def auto_pgd(
         model: images to logits (N, K).
         images: (N, C, H, W), pixels inside `bounds`.
         labels: (N,) int64, the true classes.
-        epsilon: the budget in pixel units of `norm`.
+        epsilon: the budget in pixel units of `norm`; a tensor (N,) gives each image its own.
         steps: gradient steps per restart. In L1 30 % of them are taken in a ball of 3 · epsilon,
             30 % in one of 2 · epsilon, and the others in that of epsilon.
         norm: "linf", "l2" or "l1".
@@ -111,7 +118,7 @@ def auto_pgd(
         >>> found.success.all(), found.gradients[0]
         (tensor(True), tensor(21))
     """
-    check_at_least("epsilon", epsilon, 0)
+    check_epsilon(epsilon)
     check_count("steps", steps)
     check_count("restarts", restarts)
     check_choice("norm", norm, BUDGETED)
@@ -123,7 +130,7 @@ def auto_pgd(
         if targets is not None:
             raise ValueError("target_classes must be None with targets")
     generator = default_generator(generator)
-    with attack_context(model, images, labels, targets, bounds) as context:
+    with attack_context(model, images, labels, targets, bounds, epsilon) as context:
         problems: Sequence[AttackContext] = [context]
         queries, gradients = torch.zeros_like(context.labels), torch.zeros_like(context.labels)
         if target_classes is not None:
@@ -138,12 +145,13 @@ def auto_pgd(
             part, x_0 = problem.select(indices), context.images[indices]
             if norm == "l1":
                 if random_start:
-                    x_0 = x_0 + (bounds.upper - bounds.lower) * normal(x_0, generator)
-                found = annealed_l1(part, x_0, epsilon, steps, loss, stop_on_success)
+                    x_0 = x_0 + bounds.width * normal(x_0, generator)
+                found = annealed_l1(part, x_0, part.epsilon, steps, loss, stop_on_success)
             else:
                 if random_start:
-                    x_0 = bounds.clip(x_0 + random_perturbation(x_0, norm, epsilon, generator))
-                found = algorithm_1(part, x_0, epsilon, steps, norm, loss, stop_on_success)
+                    delta = random_perturbation(x_0, norm, part.epsilon, generator)
+                    x_0 = part.within(x_0 + delta, norm, part.epsilon)
+                found = algorithm_1(part, x_0, part.epsilon, steps, norm, loss, stop_on_success)
             queries[indices] += found.passes
             gradients[indices] += found.passes
             better = found.is_adversarial | (found.f > best_f[indices])
@@ -153,8 +161,8 @@ def auto_pgd(
 
 
 def algorithm_1(
-    context: AttackContext, x_0: Tensor, epsilon: float, steps: int, norm: Norm, loss: Loss,
-    stop_on_success: bool = False,
+    context: AttackContext, x_0: Tensor, epsilon: float | Tensor, steps: int, norm: Norm,
+    loss: Loss, stop_on_success: bool = False,
 ) -> Found:  # fmt: skip
     """The best iterates of `steps` steps from x_0 (N, C, H, W)."""
     search = (SearchL1 if norm == "l1" else Search)(context, x_0, epsilon, steps, norm, loss)
@@ -173,7 +181,7 @@ def algorithm_1(
 
 
 def annealed_l1(
-    context: AttackContext, x_0: Tensor, epsilon: float, steps: int, loss: Loss,
+    context: AttackContext, x_0: Tensor, epsilon: float | Tensor, steps: int, loss: Loss,
     stop_on_success: bool = False,
 ) -> Found:  # fmt: skip
     """ℓ₁-APGD with 3 ε, 2 ε and then ε, each from the projected x_max of the one before (§3.3)."""
@@ -215,7 +223,7 @@ class Search(PerImage):
     """Algorithm 1 in L∞ and L2, one row per image; η is the step size (M,)."""
 
     def __init__(
-        self, context: AttackContext, x_0: Tensor, epsilon: float, steps: int, norm: Norm,
+        self, context: AttackContext, x_0: Tensor, epsilon: float | Tensor, steps: int, norm: Norm,
         loss: Loss,
     ) -> None:  # fmt: skip
         self.context, self.epsilon, self.norm, self.loss = context, epsilon, norm, loss
@@ -237,12 +245,13 @@ class Search(PerImage):
 
     def first_eta(self, f: Tensor) -> Tensor:
         """η⁽⁰⁾ (M,)."""
-        return torch.full_like(f, 2 * self.epsilon)
+        return torch.zeros_like(f) + 2 * per_row(self.epsilon)
 
     def projected(self, x: Tensor) -> Tensor:
         """P_S, onto the intersection of ball and box."""
         clean = self.context.images
-        return self.context.bounds.clip(clean + project(x - clean, self.norm, self.epsilon))
+        x = clean + project(x - clean, self.norm, self.epsilon)
+        return self.context.within(x, self.norm, self.epsilon)
 
     def next_x(self, k: int) -> Tensor:
         """The next iterate (M, C, H, W), with momentum."""
@@ -312,12 +321,13 @@ class SearchL1(Search):
 
     def first_eta(self, f: Tensor) -> Tensor:
         """η_max."""
-        return torch.full_like(f, self.epsilon)
+        return torch.zeros_like(f) + per_row(self.epsilon)
 
     def projected(self, x: Tensor) -> Tensor:
         """P_S, exactly."""
         clean, bounds = self.context.images, self.context.bounds
-        return bounds.clip(clean + project_l1_box(x - clean, self.epsilon, clean, bounds))
+        x = clean + project_l1_box(x - clean, self.epsilon, clean, bounds)
+        return self.context.within(x, self.norm, self.epsilon)
 
     def next_x(self, k: int) -> Tensor:
         """The same amount for each of the k entries with the largest gradient; no momentum."""
@@ -333,8 +343,9 @@ class SearchL1(Search):
         changed = self.changed_in(self.x_max)
         sparser = changed < 0.95 * self.changed
         self.k, self.changed = changed / REDUCTION_L1, changed
-        shorter = (self.eta / REDUCTION_L1).clamp_min(self.epsilon / 10)
-        self.eta = torch.where(sparser, self.epsilon, shorter)
+        longest = self.first_eta(self.f)
+        shorter = torch.maximum(self.eta / REDUCTION_L1, longest / 10)
+        self.eta = torch.where(sparser, longest, shorter)
         self.return_to_max(sparser)
 
     def changed_in(self, x: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from armsrace.contracts import (
     Norm,
     check_at_least,
     check_choice,
+    check_epsilon,
 )
 from armsrace.losses import Loss, cross_entropy
 from armsrace.norms import BUDGETED, linear_maximizer_l1, steepest_direction
@@ -25,7 +26,7 @@ def fgsm(
     images: Tensor,
     labels: Tensor,
     *,
-    epsilon: float,
+    epsilon: float | Tensor,
     norm: Norm = "linf",
     targets: Tensor | None = None,
     bounds: Bounds = UNIT,
@@ -39,7 +40,7 @@ def fgsm(
         model: images to logits (N, K).
         images: (N, C, H, W), pixels inside `bounds`.
         labels: (N,) int64, the true classes.
-        epsilon: the budget in pixel units of `norm`.
+        epsilon: the budget in pixel units of `norm`; a tensor (N,) gives each image its own.
         norm: "linf" (the paper's), "l2" or "l1".
         targets: (N,) int64 wanted classes; the step then decreases their loss.
         bounds: the box of valid pixels.
@@ -66,10 +67,10 @@ def fgsm(
         >>> found.success.all(), (found.images - digits.images).abs().max()
         (tensor(True), tensor(0.2000))
     """
-    check_at_least("epsilon", epsilon, 0)
+    check_epsilon(epsilon)
     check_choice("norm", norm, BUDGETED)
-    with attack_context(model, images, labels, targets, bounds) as context:
-        x_adv = _one_step(context, context.images, epsilon, norm, loss)
+    with attack_context(model, images, labels, targets, bounds, epsilon) as context:
+        x_adv = _one_step(context, context.images, context.epsilon, norm, loss)
         return context.result(x_adv, queries=1, gradients=1)
 
 
@@ -78,7 +79,7 @@ def rand_fgsm(
     images: Tensor,
     labels: Tensor,
     *,
-    epsilon: float,
+    epsilon: float | Tensor,
     alpha: float | None = None,
     targets: Tensor | None = None,
     bounds: Bounds = UNIT,
@@ -95,7 +96,7 @@ def rand_fgsm(
         model: images to logits (N, K).
         images: (N, C, H, W), pixels inside `bounds`.
         labels: (N,) int64, the true classes.
-        epsilon: the whole budget, in pixel units.
+        epsilon: the whole budget, in pixel units; a tensor (N,) gives each image its own.
         alpha: the random part, between 0 and epsilon; half of it by default, as in the paper.
         targets: (N,) int64 wanted classes.
         bounds: the box of valid pixels, kept after both steps.
@@ -115,23 +116,27 @@ def rand_fgsm(
         >>> found.success.all(), (found.images - digits.images).abs().max()
         (tensor(True), tensor(0.2000))
     """
-    check_at_least("epsilon", epsilon, 0)
-    alpha = epsilon / 2 if alpha is None else alpha
-    check_at_least("alpha", alpha, 0)
-    if alpha > epsilon:
-        raise ValueError(f"alpha must be <= epsilon, got {alpha:g} > {epsilon:g}")
-    with attack_context(model, images, labels, targets, bounds) as context:
+    check_epsilon(epsilon)
+    if alpha is not None:
+        check_at_least("alpha", alpha, 0)
+        smallest = epsilon.min().item() if isinstance(epsilon, Tensor) else epsilon
+        if alpha > smallest:
+            raise ValueError(f"alpha must be <= epsilon, got {alpha:g} > {smallest:g}")
+    with attack_context(model, images, labels, targets, bounds, epsilon) as context:
         random_signs = signs(context.images, default_generator(generator))
-        x_prime = bounds.clip(context.images + alpha * random_signs)
-        x_adv = _one_step(context, x_prime, epsilon - alpha, "linf", loss)
+        first = context.epsilon / 2 if alpha is None else alpha
+        x_prime = bounds.clip(context.images + first * random_signs)
+        x_adv = _one_step(context, x_prime, context.epsilon - first, "linf", loss)
         return context.result(x_adv, queries=1, gradients=1)
 
 
-def _one_step(context: AttackContext, x: Tensor, epsilon: float, norm: Norm, loss: Loss) -> Tensor:
+def _one_step(
+    context: AttackContext, x: Tensor, epsilon: float | Tensor, norm: Norm, loss: Loss
+) -> Tensor:
     """Images (N, C, H, W) after one step of length epsilon from x, clipped to the box."""
     _, grad = context.loss_and_grad(x, loss)
     if norm == "l1":
         delta = linear_maximizer_l1(grad, epsilon, x, context.bounds)
     else:
         delta = epsilon * steepest_direction(grad, norm, x, context.bounds)
-    return context.bounds.clip(x + delta)
+    return context.within(x + delta, norm, context.epsilon)

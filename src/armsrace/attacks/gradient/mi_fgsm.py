@@ -6,7 +6,15 @@ import torch
 from torch import Tensor
 
 from armsrace.attacks.base import attack_context
-from armsrace.contracts import UNIT, AttackResult, Bounds, Model, check_at_least, check_count
+from armsrace.contracts import (
+    UNIT,
+    AttackResult,
+    Bounds,
+    Model,
+    check_at_least,
+    check_count,
+    check_epsilon,
+)
 from armsrace.losses import Loss, cross_entropy
 from armsrace.norms import normalize, project
 
@@ -16,7 +24,7 @@ def mi_fgsm(
     images: Tensor,
     labels: Tensor,
     *,
-    epsilon: float,
+    epsilon: float | Tensor,
     steps: int = 10,
     step_size: float | None = None,
     decay: float = 1.0,
@@ -32,7 +40,7 @@ def mi_fgsm(
         model: images to logits (N, K).
         images: (N, C, H, W), pixels inside `bounds`.
         labels: (N,) int64, the true classes.
-        epsilon: the budget in pixel units.
+        epsilon: the budget in pixel units; a tensor (N,) gives each image its own.
         steps: T, the gradient steps; all are taken.
         step_size: α, in pixel units; epsilon / steps by default, as in the paper.
         decay: μ, the fraction of g that is kept at each step; 0 gives the basic iterative method.
@@ -53,16 +61,17 @@ def mi_fgsm(
         >>> found.success.all(), found.gradients[0]
         (tensor(True), tensor(5))
     """
-    check_at_least("epsilon", epsilon, 0)
+    check_epsilon(epsilon)
     check_count("steps", steps)
     check_at_least("decay", decay, 0)
-    step_size = epsilon / steps if step_size is None else step_size
-    check_at_least("step_size", step_size, 0)
-    with attack_context(model, images, labels, targets, bounds) as context:
+    if step_size is not None:
+        check_at_least("step_size", step_size, 0)
+    with attack_context(model, images, labels, targets, bounds, epsilon) as context:
         x_adv, g = context.images, torch.zeros_like(context.images)
+        alpha = context.epsilon / steps if step_size is None else step_size
         for _ in range(steps):
             _, grad = context.loss_and_grad(x_adv, loss)
             g = decay * g + normalize(grad, "l1")
-            delta = x_adv + step_size * g.sign() - context.images
-            x_adv = bounds.clip(context.images + project(delta, "linf", epsilon))
+            delta = project(x_adv + alpha * g.sign() - context.images, "linf", context.epsilon)
+            x_adv = context.within(context.images + delta, "linf", context.epsilon)
         return context.result(x_adv, queries=steps, gradients=steps)

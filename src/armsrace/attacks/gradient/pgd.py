@@ -17,9 +17,17 @@ from armsrace.contracts import (
     check_at_least,
     check_choice,
     check_count,
+    check_epsilon,
 )
 from armsrace.losses import Loss, check_loss, cross_entropy
-from armsrace.norms import BUDGETED, batch_view, distances, project, steepest_direction
+from armsrace.norms import (
+    BUDGETED,
+    batch_view,
+    distances,
+    per_row,
+    project,
+    steepest_direction,
+)
 from armsrace.randomness import default_generator, normal, signs, uniform
 
 
@@ -28,7 +36,7 @@ def pgd(
     images: Tensor,
     labels: Tensor,
     *,
-    epsilon: float,
+    epsilon: float | Tensor,
     steps: int = 40,
     step_size: float | None = None,
     norm: Norm = "linf",
@@ -48,7 +56,7 @@ def pgd(
         model: images to logits (N, K).
         images: (N, C, H, W), pixels inside `bounds`.
         labels: (N,) int64, the true classes.
-        epsilon: the budget in pixel units of `norm`.
+        epsilon: the budget in pixel units of `norm`; a tensor (N,) gives each image its own.
         steps: gradient steps per restart; all are taken.
         step_size: α, in pixel units; 2.5 · epsilon / steps by default, as in the paper's attacks of
             100 steps.
@@ -87,23 +95,25 @@ def pgd(
         >>> found.success.all(), (found.images - images).abs().max()
         (tensor(True), tensor(0.2000))
     """
-    check_at_least("epsilon", epsilon, 0)
+    check_epsilon(epsilon)
     check_count("steps", steps)
     check_count("restarts", restarts)
     check_choice("norm", norm, BUDGETED)
     check_loss(loss)
     if restarts > 1 and not random_start:
         raise ValueError(f"restarts must be 1 without a random start, got {restarts}")
-    step_size = 2.5 * epsilon / steps if step_size is None else step_size
-    check_at_least("step_size", step_size, 0)
+    if step_size is not None:
+        check_at_least("step_size", step_size, 0)
     generator = default_generator(generator)
-    with attack_context(model, images, labels, targets, bounds) as context:
+    with attack_context(model, images, labels, targets, bounds, epsilon) as context:
 
         def run(part: AttackContext) -> Tensor:
-            x_0 = part.images
+            x_0, ball = part.images, part.epsilon
+            alpha = 2.5 * ball / steps if step_size is None else step_size
             if random_start:
-                x_0 = bounds.clip(x_0 + random_perturbation(x_0, norm, epsilon, generator))
-            return ascend(part, x_0, epsilon, steps, step_size, norm, loss)
+                delta = random_perturbation(x_0, norm, ball, generator)
+                x_0 = part.within(x_0 + delta, norm, ball)
+            return ascend(part, x_0, ball, steps, alpha, norm, loss)
 
         if restarts == 1:
             return context.result(run(context), queries=steps, gradients=steps)
@@ -112,8 +122,8 @@ def pgd(
 
 
 def ascend(
-    context: AttackContext, start: Tensor, epsilon: float, steps: int, step_size: float, norm: Norm,
-    loss: Loss,
+    context: AttackContext, start: Tensor, epsilon: float | Tensor, steps: int,
+    step_size: float | Tensor, norm: Norm, loss: Loss,
 ) -> Tensor:  # fmt: skip
     """The last iterate (N, C, H, W) of projected gradient ascent from start."""
     x_adv = start
@@ -121,12 +131,12 @@ def ascend(
         _, grad = context.loss_and_grad(x_adv, loss)
         x_adv = x_adv + step_size * steepest_direction(grad, norm, x_adv, context.bounds)
         delta = project(x_adv - context.images, norm, epsilon)
-        x_adv = context.bounds.clip(context.images + delta)
+        x_adv = context.within(context.images + delta, norm, epsilon)
     return x_adv
 
 
 def random_perturbation(
-    images: Tensor, norm: Norm, epsilon: float, generator: torch.Generator
+    images: Tensor, norm: Norm, epsilon: float | Tensor, generator: torch.Generator
 ) -> Tensor:
     """Points (N, C, H, W) drawn uniformly from the ball of radius epsilon, one per image."""
     if norm == "linf":
@@ -138,7 +148,7 @@ def random_perturbation(
         direction = -(1 - uniform(images, generator)).log()
         direction = direction * signs(images, generator)
     dimensions = images[0].numel()
-    radius = epsilon * uniform(images, generator).flatten(1)[:, 0] ** (1 / dimensions)
+    radius = per_row(epsilon) * uniform(images, generator).flatten(1)[:, 0] ** (1 / dimensions)
     return direction * batch_view(radius / distances(direction, norm).clamp_min(1e-12))
 
 

@@ -23,7 +23,7 @@ from armsrace.losses import log_odds
 from armsrace.norms import batch_view, distances, normalize
 
 FIRST_ALPHA, LAST_ALPHA = 1.0, 0.01
-"""The lengths α of the first and the last step."""
+"""The lengths α of the first and the last step, in widths of the box."""
 
 
 def ddn(
@@ -32,7 +32,7 @@ def ddn(
     labels: Tensor,
     *,
     steps: int = 100,
-    init_epsilon: float = 1.0,
+    init_epsilon: float | None = None,
     gamma: float = 0.05,
     levels: int | None = None,
     targets: Tensor | None = None,
@@ -44,9 +44,9 @@ def ddn(
         model: images to logits (N, K).
         images: (N, C, H, W), pixels inside `bounds`.
         labels: (N,) int64, the true classes.
-        steps: K, gradient steps. Their lengths α fall from 1 to 0.01 along half a cosine. All are
-            taken, except for an image that is misclassified at the start.
-        init_epsilon: ε₀, the first radius, L2 in pixel units.
+        steps: K, gradient steps. Their lengths α fall from 1 to 0.01 of the box along half a
+            cosine. All are taken, except for an image that is misclassified at the start.
+        init_epsilon: ε₀, the first radius, L2 in pixel units; the width of the box by default.
         gamma: γ < 1, the fraction by which the radius changes at each step.
         levels: how many values a pixel may have, such as 256 in a file; None does not round.
         targets: (N,) int64 wanted classes.
@@ -75,6 +75,7 @@ def ddn(
         True
     """
     check_count("steps", steps)
+    init_epsilon = bounds.width if init_epsilon is None else init_epsilon
     check_at_least("init_epsilon", init_epsilon, 1e-6)
     check_at_least("gamma", gamma, 0)
     if gamma >= 1:
@@ -108,8 +109,8 @@ def _algorithm_1(
         best_distance = torch.where(nearer, distance, best_distance)
         best_adv = torch.where(batch_view(nearer), x_k, best_adv)
         cosine = (1 + math.cos(math.pi * k / steps)) / 2
-        alpha = LAST_ALPHA + (FIRST_ALPHA - LAST_ALPHA) * cosine
-        epsilon = epsilon * torch.where(is_adversarial, 1 - gamma, 1 + gamma)
+        alpha = (LAST_ALPHA + (FIRST_ALPHA - LAST_ALPHA) * cosine) * bounds.width
+        epsilon = torch.where(is_adversarial, (1 - gamma) * epsilon, (1 + gamma) * epsilon)
         epsilon = torch.minimum(epsilon, farthest)
         direction = normalize(delta + alpha * normalize(g, "l2"), "l2")
         x_k = _rounded(bounds.clip(x + batch_view(epsilon) * direction), levels, bounds)
@@ -121,6 +122,5 @@ def _rounded(images: Tensor, levels: int | None, bounds: Bounds) -> Tensor:
     """Images whose pixels have one of so many values, or as they are without levels."""
     if levels is None:
         return images
-    width = bounds.upper - bounds.lower
-    unit = ((images - bounds.lower) / width * (levels - 1)).round() / (levels - 1)
-    return bounds.clip(bounds.lower + unit * width)
+    unit = ((images - bounds.lower) / bounds.width * (levels - 1)).round() / (levels - 1)
+    return bounds.clip(bounds.lower + unit * bounds.width)

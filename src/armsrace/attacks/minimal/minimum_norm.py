@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from armsrace.attacks.base import AimedContext, AttackContext, PerImage, attack_context
+from armsrace.attacks.base import AttackContext, PerImage, attack_context
 from armsrace.attacks.minimal.fab import ALPHA_MAX, BETA, ETA, hyperplane_step
 from armsrace.contracts import (
     UNIT,
@@ -161,7 +161,7 @@ class _Found(PerImage):
 def _approach(problem: AttackContext, aims: Tensor, norm: Norm, steps: int) -> _Found:
     """FAB toward the boundary with the class aimed at (M,), one pass per step."""
     x, bounds = problem.images, problem.bounds
-    aimed = AimedContext(problem.model, x, problem.labels, aims, bounds)
+    aimed = problem.aimed_at(aims)
     rows = torch.arange(len(x), device=x.device)
     found = _Found(x)
 

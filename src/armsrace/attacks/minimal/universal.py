@@ -78,7 +78,7 @@ def universal(
         v, queries, gradients = _algorithm_1(
             context, epsilon, norm, method, rate, passes, batch_size, generator
         )
-        return context.result(bounds.clip(context.images + v), queries, gradients)
+        return context.result(context.within(context.images + v, norm, epsilon), queries, gradients)
 
 
 def universal_perturbation(
@@ -145,7 +145,7 @@ def universal_perturbation(
     generator = default_generator(generator)
     with attack_context(model, images, labels, None, bounds) as context:
         v, _, _ = _algorithm_1(context, epsilon, norm, method, rate, passes, batch_size, generator)
-        return v
+        return v.to(images.dtype)
 
 
 def _algorithm_1(

@@ -34,7 +34,7 @@ def jsma(
     labels: Tensor,
     *,
     targets: Tensor | None = None,
-    theta: float = 1.0,
+    theta: float | None = None,
     gamma: float = 0.145,
     form: Form = "softmax",
     pixels: int = 2,
@@ -52,8 +52,9 @@ def jsma(
         labels: (N,) int64, the true classes.
         targets: (N,) int64 wanted classes. Without them the output of the true class decreases, by
             the same map with α and β exchanged (Wiyatno and Xu 2018), toward any other class.
-        theta: θ, how far a chosen pixel moves, in pixel units, before it is clipped to `bounds`; 1
-            takes it to the upper end of the unit box, -1 to the lower.
+        theta: θ, how far a chosen pixel moves, in pixel units, before it is clipped to `bounds`. By
+            default the width of the box, which takes it to the upper end; minus that takes it to
+            the lower.
         gamma: Υ, the fraction of the H · W pixels that may change.
         form: F is the "softmax" (JSMA-F) or, as in the paper, the "logits" (JSMA-Z).
         pixels: how many are chosen at a time: 2, or 1 for the paper's equation 8.
@@ -84,6 +85,7 @@ def jsma(
         >>> evaluation.perturbation_sizes(digits.images, found, "l0").max() <= 0.145 * 28 * 28
         tensor(True)
     """
+    theta = bounds.width if theta is None else theta
     if not 0 < abs(theta) < torch.inf:
         raise ValueError(f"theta must be finite and not 0, got {theta}")
     check_at_least("gamma", gamma, 0)
