@@ -21,6 +21,14 @@ def linear(classes: int, seed: int = 0) -> nn.Module:
     return nn.Sequential(nn.Flatten(), layer)
 
 
+def centered(classes: int, seed: int = 0) -> nn.Module:
+    """As `linear`, with equal logits in the middle of the box, so that boundaries cross it."""
+    model = linear(classes, seed)
+    layer = model[1]  # type: ignore[index]
+    layer.bias.data = -layer.weight.data.sum(dim=1) / 2
+    return model
+
+
 def some_images(count: int, seed: int = 1) -> Tensor:
     """Some pixels at exactly 0 and 1, the others between."""
     generator = torch.Generator().manual_seed(seed)

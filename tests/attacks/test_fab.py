@@ -15,7 +15,7 @@ from armsrace import attacks
 from armsrace.attacks.minimal.fab import hyperplane_step
 from armsrace.contracts import UNIT, Bounds, Norm
 from armsrace.norms import BUDGETED, batch_view, distances
-from tests.attacks.linear import linear, some_images
+from tests.attacks.linear import centered, some_images
 
 Digits = tuple[Tensor, Tensor]
 
@@ -77,8 +77,8 @@ def test_no_shorter_step_closes_the_gap(norm: Norm) -> None:
 @pytest.mark.parametrize("norm", BUDGETED)
 @pytest.mark.parametrize("options", [{}, {"target_classes": 1}, {"aimed": True}])
 def test_it_is_exact_on_a_linear_model(norm: Norm, options: dict[str, Any]) -> None:
-    """With two classes, in the box; the final search leaves a thousandth."""
-    model, images = linear(2), some_images(40)
+    """With two classes, in the box; the final search leaves little."""
+    model, images = centered(2), some_images(40)
     with torch.no_grad():
         logits = model(images)
     labels = logits.argmax(dim=1)
@@ -91,10 +91,10 @@ def test_it_is_exact_on_a_linear_model(norm: Norm, options: dict[str, Any]) -> N
     options = dict(options)
     if options.pop("aimed", False):
         options["targets"] = 1 - labels
-    found = attacks.fab(model, images, labels, norm=norm, steps=10, **options)
+    found = attacks.fab(model, images, labels, norm=norm, steps=20, **options)
     assert torch.equal(found.success, reached) and reached.sum() > 20
     ratio = distances(found.images - images, norm)[reached] / distances(exact, norm)[reached]
-    assert ratio.min() >= 1 - 1e-9 and ratio.max() < 1.001
+    assert ratio.min() >= 1 - 1e-9 and ratio.max() < 1.005
 
 
 def test_the_nearest_of_many_classes(s3_cnn: nn.Module, digits: Digits) -> None:
@@ -125,7 +125,7 @@ def test_restarts_never_lose(trained: nn.Module, digits: Digits) -> None:
     sizes = []
     for restarts in (1, 4):
         found = attacks.fab(trained, images, labels, norm="l1", steps=5, restarts=restarts)
-        sizes.append(distances(found.images - images, "l1"))
+        sizes.append(distances(found.images - images, "l1").where(found.success, torch.inf))
     assert (sizes[1] <= sizes[0] * (1 + 1e-6)).all() and (sizes[1] < 0.999 * sizes[0]).any()
 
 

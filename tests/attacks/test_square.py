@@ -139,7 +139,7 @@ def test_an_l2_move_keeps_its_length(digits: Digits) -> None:
     ("options", "rule"),
     [
         ({"queries": 2}, "queries must be >= 3, got 2"),
-        ({"norm": "l1"}, "norm must be one of linf, l2, got 'l1'"),
+        ({"norm": "l0"}, "norm must be one of linf, l2, l1, got 'l0'"),
         ({"share": 0.0}, "share must be > 0 and <= 1, got 0"),
         ({"share": 1.5}, "share must be > 0 and <= 1, got 1.5"),
     ],

@@ -139,6 +139,14 @@ class Nearest:
         self.active = ~context.is_adversarial(context.logits(context.images))
         self.distances = torch.where(self.active, torch.inf, 0.0).to(self.images.dtype)
 
+    def judge(self, indices: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """The margin (M,) by which images are adversarial, and whether that is more than rounding.
+
+        Nearer to the boundary the verdict would depend on the batch, and a success might be lost.
+        """
+        f = self.context.select(indices).adversarial_loss(logits, margin)
+        return f, f > torch.finfo(logits.dtype).eps ** 0.75 * logits.abs().amax(dim=1)
+
     def update(self, indices: Tensor, images: Tensor) -> None:
         """Keep adversarial images (M, C, H, W), at these indices of the batch, where nearer."""
         found = distances(images - self.context.images[indices], self.norm)
@@ -177,10 +185,11 @@ def _algorithm_1(context: AttackContext, start: Tensor, steps: int, best: Neares
         alpha = batch_view((length / total).clamp_max(ALPHA_MAX))
         x = bounds.clip((1 - alpha) * (x + ETA * delta) + alpha * (x_orig + ETA * delta_orig))
 
-        is_adversarial = part.is_adversarial(part.logits(x))
+        logits = part.logits(x)
+        is_adversarial, clearly = part.is_adversarial(logits), best.judge(indices, logits)[1]
         best.queries[indices] += 2
         best.gradients[indices] += passes
-        best.update(indices[is_adversarial], x[is_adversarial])
+        best.update(indices[clearly], x[clearly])
         x = torch.where(batch_view(is_adversarial), x_orig + BETA * (x - x_orig), x)
         active = best.active[indices]
         if not active.all():
@@ -274,7 +283,7 @@ def _final_search(best: Nearest) -> None:
         share = (-f_low / (f_high - f_low)).nan_to_num(1.0).clamp(0, 1)
         middle = low + (high - low) * (share + BEYOND * (1 - share))
         x_temp = best.context.bounds.clip(x_orig + batch_view(middle) * delta)
-        f, is_adversarial = part.loss(x_temp, margin)
+        f, is_adversarial = best.judge(indices, part.logits(x_temp))
         best.update(indices[is_adversarial], x_temp[is_adversarial])
         high, f_high = (
             torch.where(is_adversarial, middle, high),
