@@ -28,6 +28,7 @@ from armsrace.attacks.gradient.bim import bim, least_likely
 from armsrace.attacks.gradient.fgsm import fgsm, rand_fgsm
 from armsrace.attacks.gradient.mi_fgsm import mi_fgsm
 from armsrace.attacks.gradient.pgd import pgd
+from armsrace.attacks.minimal.brendel_bethge import brendel_bethge
 from armsrace.attacks.minimal.ddn import ddn
 from armsrace.attacks.minimal.deepfool import deepfool
 from armsrace.attacks.minimal.universal import universal
@@ -37,7 +38,7 @@ from armsrace.attacks.sparse.pointwise import pointwise
 from armsrace.deprecation import renamed
 
 __all__ = [
-    "auto_pgd", "bim", "boundary", "carlini_wagner_l0", "carlini_wagner_l2",
+    "auto_pgd", "bim", "boundary", "brendel_bethge", "carlini_wagner_l0", "carlini_wagner_l2",
     "carlini_wagner_linf", "ddn", "deepfool", "fgsm", "finite_difference", "gaussian_noise",
     "jsma", "latent_descent", "least_likely", "mi_fgsm", "on_manifold", "one_pixel", "pgd",
     "pointwise", "rand_fgsm", "salt_and_pepper", "square", "substitute", "transfer",

@@ -1,8 +1,8 @@
 """The Brendel and Bethge attack: along the decision boundary toward the clean image.
 
-Brendel, Rauber, Kümmerer, Ustyuzhaninov and Bethge 2019, §3. Each step solves a small convex
-problem per image: the nearest point of the linearized boundary within the box and a trust region.
-All images are solved at once. Vectors (N, P) are images (N, C, H, W) with their P values in a row.
+Brendel, Rauber, Kümmerer, Ustyuzhaninov and Bethge 2019. Each step of an image solves a small
+problem: come as near to the clean image as a linear boundary, the box and a trust region permit.
+The problems of all images are solved together.
 """
 
 from __future__ import annotations
@@ -27,16 +27,19 @@ from armsrace.contracts import (
 from armsrace.losses import log_odds, margin
 from armsrace.norms import batch_view, distances, normalize
 
-START_STEPS, FIRST_START_STEP, START_GROWTH = 30, 0.02, 1.2
-"""Gradient steps of the default start at most; the first, as a fraction of the diagonal of the box;
-each is this much longer than the last."""
+START_STEPS, START_STEP, START_GROWTH = 30, 0.02, 1.2
+"""Of the default start: gradient steps at most, the first as a fraction of the diagonal of the box,
+and how much longer than the last each step is."""
 GAIN = 1e-3
-"""With `patience`, the distance must fall by this fraction."""
-ROUNDS, NEWTON_STEPS = 8, 30
-"""How many points of the path from the shortest to the best step are tried; Newton steps for each."""
+"""With `patience`, the fraction by which the distance must fall."""
+ROUNDS, NEWTON_STEPS, CLOSE = 12, 30, 1e-3
+"""Points of the path that are tried at most; Newton steps for each. A point is good enough whose
+length is so near to the radius, as a fraction, since the last point lies on the chord of two."""
+THRESHOLDS = 12
+"""How many thresholds are tried in L0."""
 
 Path = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""(t (N,), s (N,)) -> a step δ (N, P), and 0 for its values that do not follow s · b, else 1."""
+"""(t (N,), s (N,)) -> steps δ (N, P), and 1 where a value of δ follows s · b, else 0."""
 
 
 def brendel_bethge(
@@ -45,10 +48,10 @@ def brendel_bethge(
     labels: Tensor,
     *,
     norm: Norm = "l2",
-    steps: int = 1000,
+    steps: int = 200,
     learning_rate: float = 1e-3,
     decay: float = 0.5,
-    decays: int = 20,
+    decays: int = 10,
     momentum: float = 0.8,
     overshoot: float = 1.1,
     binary_search_steps: int = 10,
@@ -57,70 +60,124 @@ def brendel_bethge(
     targets: Tensor | None = None,
     bounds: Bounds = UNIT,
 ) -> AttackResult:
+    """From an adversarial image along the decision boundary to the point nearest the clean image.
+
+    Each step linearizes the boundary and goes to its nearest point within a trust region.
+
+    Args:
+        model: images to logits (N, K).
+        images: (N, C, H, W), pixels inside `bounds`.
+        labels: (N,) int64, the true classes.
+        norm: "linf", "l2", "l1" or "l0", in which the perturbation is made small.
+        steps: linearizations per image.
+        learning_rate: the first radius r of the trust region, in L2, divided by the number of
+            values of an image and by the width of the box.
+        decay: the factor by which r shrinks.
+        decays: how often r shrinks, in regular intervals.
+        momentum: the weight of earlier gradients in the normal b of the boundary.
+        overshoot: 1 aims at the boundary. With 1.1 an image that is not adversarial aims a tenth
+            of its margin beyond it, and one that is adversarial keeps a tenth of its margin.
+        binary_search_steps: bisections between the clean image and the start.
+        patience: stop an image when its distance has not fallen by a thousandth within so many
+            steps. By default all steps are taken.
+        start: (N, C, H, W), adversarial images to start from. By default gradient steps of growing
+            length, until the image is adversarial.
+        targets: (N,) int64 wanted classes.
+        bounds: the box of valid pixels.
+
+    Returns:
+        The nearest adversarial images of all steps; the clean image where no start was found.
+
+    Raises:
+        ValueError: also where a `start` is not adversarial.
+
+    Differences from the paper:
+        * r shrinks at fixed steps, as in the authors' code in Foolbox. In the paper it depends on
+          how the attack fares.
+        * Foolbox also multiplies r by the number of images in the batch, so that a result depends
+          on its neighbors. Ours does not.
+        * The step is solved exactly to rounding in L1, L2 and L∞, for all images at once. Foolbox
+          solves image by image, approximately in L2 and in L1.
+        * In L0, Foolbox searches both multipliers by Nelder and Mead. Ours bisects the number of
+          pixels, and counts pixels, not channels.
+        * An image counts as adversarial if its margin exceeds the rounding error of the logits.
+        * The default start is near, since gradients are at hand. Foolbox starts from blended noise.
+
+    Cost:
+        One forward and one backward pass per step, only for images still under search. One forward
+        pass per bisection and for the start, up to 30 of both for the default start, and two more.
+
+    References:
+        Brendel, Rauber, Kümmerer, Ustyuzhaninov and Bethge 2019, "Accurate, reliable and fast
+        robustness evaluation", §3 and equation 1.
+
+    Example:
+        >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
+        >>> found = attacks.brendel_bethge(model, digits.images, digits.labels, steps=20)
+        >>> evaluation.median_distance(digits.images, found, "l2") < 1.5
+        True
+    """
     check_choice("norm", norm, ("linf", "l2", "l1", "l0"))
-    check_count("steps", steps)
+    for name, count, minimum in (
+        ("steps", steps, 1),
+        ("decays", decays, 1),
+        ("binary_search_steps", binary_search_steps, 0),
+        ("patience", 1 if patience is None else patience, 1),
+    ):
+        check_count(name, count, minimum)
+    for name, value, least, most in (
+        ("learning_rate", learning_rate, 0, torch.inf),
+        ("decay", decay, 0, 1),
+        ("momentum", momentum, 0, 1),
+        ("overshoot", overshoot, 1, 2),
+    ):
+        check_at_least(name, value, least)
+        if value > most:
+            raise ValueError(f"{name} must be <= {most:g}, got {value:g}")
     with attack_context(model, images, labels, targets, bounds) as context, torch.no_grad():
         if start is not None:
             check_start(start, images, bounds)
-        best_adv = context.images.clone()
-        margins = context.adversarial_loss(context.logits(best_adv), margin)
-        passes = [torch.ones_like(context.labels), torch.zeros_like(context.labels)]
+        x_adv, gradients = context.images.clone(), torch.zeros_like(context.labels)
+        margins = context.adversarial_loss(context.logits(x_adv), margin)
+        queries = torch.ones_like(gradients)
         active = (margins <= 0).nonzero()[:, 0]
-        rounding = 64 * torch.finfo(margins.dtype).eps * (1 + margins.abs())
-        if start is None:
-            x_adv, found, tried = _gradient_start(context.select(active))
-            passes[0][active] += tried
-            passes[1][active] += tried
-            active, x_adv = active[found], x_adv[found]
-        else:
-            x_adv = start.to(best_adv)[active]
-            if len(active) > 0:
-                given(context.select(active), x_adv)
+        if start is None and len(active) > 0:
+            x_adv[active], found, passes = _gradient_start(context.select(active))
+            queries[active] += passes
+            gradients[active] += passes
+            active = active[found]
+        elif len(active) > 0:
+            x_adv[active] = given(context.select(active), start[active].to(x_adv))
+            queries[active] += 1
         if len(active) > 0:
             part = context.select(active)
-            x_adv = _to_boundary(part, x_adv, norm, binary_search_steps)
-            best_adv[active] = x_adv
-            s = _Search(part, x_adv, rounding[active], norm)
-            for step in range(steps):
-                passes[0][active] += 1
-                passes[1][active] += 1
-                r = learning_rate * decay ** ((step + 2) // max(1, steps // decays))
-                s.step(r, momentum, overshoot)
-                best_adv[active] = s.best_adv
-        return context.minimal_result(best_adv, passes[0], passes[1])
-
-
-class _Search(PerImage):
-    def __init__(self, context, x_adv, rounding, norm):
-        self.context, self.x, self.rounding, self.norm = context, x_adv, rounding, norm
-        self.best_adv = x_adv
-        self.best_distance = distances(x_adv - context.images, norm)
-        self.b = None
-
-    def step(self, learning_rate, momentum, overshoot):
-        context, bounds = self.context, self.context.bounds
-        margins, grad, _ = context.loss_grad_and_success(self.x, margin)
-        margins = margins - self.rounding
-        distance = distances(self.x - context.images, self.norm)
-        nearer = (margins >= 0) & (distance < self.best_distance)
-        self.best_distance = torch.where(nearer, distance, self.best_distance)
-        self.best_adv = torch.where(batch_view(nearer), self.x, self.best_adv)
-        self.b = grad if self.b is None else momentum * self.b + (1 - momentum) * grad
-        c = -torch.where(margins < 0, overshoot, 2 - overshoot) * margins
-        width = bounds.upper - bounds.lower
-        r = torch.full_like(c, learning_rate * width * self.x[0].numel())
-        delta = trust_region_step(context.images, self.x, self.b, c, r, bounds, self.norm)
-        self.x = bounds.clip(self.x + delta)
+            x_start = _to_boundary(part, x_adv[active], norm, binary_search_steps)
+            queries[active] += binary_search_steps
+            search = _Search(part, x_start, norm, margins[active])
+        for k in range(steps):
+            if len(active) == 0:
+                break
+            search.linearize(momentum)
+            queries[active] += 1
+            gradients[active] += 1
+            x_adv[active] = search.best_adv
+            if patience is not None and (search.idle >= patience).any():
+                active = active[search.idle < patience]
+                search.select(search.idle < patience)
+            if k < steps - 1 and len(active) > 0:
+                decayed = decay ** ((k + 2) * decays // steps)
+                search.step(learning_rate * decayed, overshoot)
+        return context.minimal_result(x_adv, queries, gradients)
 
 
 def _gradient_start(context: AttackContext) -> tuple[Tensor, Tensor, Tensor]:
-    """Adversarial images by gradient steps of growing length: images, found (N,), passes (N,)."""
+    """Adversarial images (N, C, H, W) by gradient steps; which were found (N,); passes (N,)."""
     x_adv, passes = context.images.clone(), torch.zeros_like(context.labels)
+    found = torch.zeros_like(context.labels, dtype=torch.bool)
     active = torch.arange(len(x_adv), device=x_adv.device)
     width = context.bounds.upper - context.bounds.lower
-    size = FIRST_START_STEP * width * x_adv[0].numel() ** 0.5
-    found = torch.zeros_like(passes, dtype=torch.bool)
-    for k in range(START_STEPS):
+    length = START_STEP * width * x_adv[0].numel() ** 0.5
+    for _ in range(START_STEPS):
         if len(active) == 0:
             break
         part = context.select(active)
@@ -128,214 +185,316 @@ def _gradient_start(context: AttackContext) -> tuple[Tensor, Tensor, Tensor]:
         passes[active] += 1
         found[active] = is_adversarial
         grad, active = grad[~is_adversarial], active[~is_adversarial]
-        x_adv[active] = context.bounds.clip(x_adv[active] + size * normalize(grad, "l2"))
-        size *= START_GROWTH
+        x_adv[active] = context.bounds.clip(x_adv[active] + length * normalize(grad, "l2"))
+        length *= START_GROWTH
     return x_adv, found, passes
 
 
-def _to_boundary(context: AttackContext, x_adv: Tensor, norm: Norm, steps: int) -> Tensor:
-    delta = x_adv - context.images
+def _to_boundary(context: AttackContext, x_start: Tensor, norm: Norm, steps: int) -> Tensor:
+    """Adversarial images (N, C, H, W) near the boundary, by bisection of the perturbation's size.
+
+    A fraction of a perturbation is nearer in the norm: the line in L2, the perturbation clipped in
+    L∞, its values shrunk by a constant in L1, and in L0 the pixels that change most.
+    """
+    x, delta, x_adv = context.images, x_start - context.images, x_start
     sizes = delta.abs() if norm != "l0" else delta.abs().amax(dim=1, keepdim=True)
     largest = batch_view(sizes.flatten(1).amax(dim=1))
     low, high = torch.zeros_like(largest), torch.ones_like(largest)
     for _ in range(steps):
-        middle = (low + high) / 2
-        candidates = _between(context.images, delta, sizes, largest, middle, norm)
-        candidates = context.bounds.clip(candidates)
+        fraction = (low + high) / 2
+        cut = (1 - fraction) * largest
+        if norm == "l2":
+            part = fraction * delta
+        elif norm == "linf":
+            part = torch.clamp(delta, -fraction * largest, fraction * largest)
+        elif norm == "l1":
+            part = delta.sign() * (sizes - cut).clamp_min(0)
+        else:
+            part = delta * (sizes > cut)
+        candidates = context.bounds.clip(x + part)
         is_adversarial = batch_view(context.is_adversarial(context.logits(candidates)))
         x_adv = torch.where(is_adversarial, candidates, x_adv)
-        low, high = torch.where(is_adversarial, low, middle), torch.where(is_adversarial, middle, high)
+        low = torch.where(is_adversarial, low, fraction)
+        high = torch.where(is_adversarial, fraction, high)
     return x_adv
 
 
-def _between(x, delta, sizes, largest, fraction, norm):
-    if norm == "l2":
-        return x + fraction * delta
-    if norm == "linf":
-        return x + torch.minimum(torch.maximum(delta, -fraction * largest), fraction * largest)
-    threshold = (1 - fraction) * largest
-    if norm == "l1":
-        return x + delta.sign() * (delta.abs() - threshold).clamp_min(0)
-    return torch.where(sizes > threshold, x + delta, x)
+class _Search(PerImage):
+    """The images under search: x_tilde are the clean ones, x (M, C, H, W) the current ones.
+
+    best_adv (M, C, H, W): the nearest adversarial images so far. idle (M,): steps since the
+    distance last fell by a thousandth. rounding (M,): what a margin must exceed, since the final
+    pass may round differently in a batch of another size.
+    """
+
+    def __init__(
+        self, context: AttackContext, x_start: Tensor, norm: Norm, clean_margins: Tensor
+    ) -> None:
+        self.context, self.norm = context, norm
+        self.x_tilde, self.x, self.best_adv = context.images, x_start, x_start
+        self.best_distance = distances(x_start - self.x_tilde, norm)
+        self.idle, self.mark = torch.zeros_like(context.labels), self.best_distance
+        self.rounding = 64 * torch.finfo(x_start.dtype).eps * (1 + clean_margins.abs())
+        self.margins, self.b = torch.zeros_like(clean_margins), torch.full_like(x_start, torch.nan)
+
+    def select(self, active: Tensor) -> None:
+        """Keep the images chosen by a bool mask (M,)."""
+        super().select(active)
+        self.context = self.context.select(active)
+
+    def linearize(self, momentum: float) -> None:
+        """Judge x, and take the margin and the normal b of the boundary there."""
+        margins, grad, _ = self.context.loss_grad_and_success(self.x, margin)
+        self.margins = margins - self.rounding
+        self.b = torch.where(self.b.isnan(), grad, torch.lerp(grad, self.b, momentum))
+        distance = distances(self.x - self.x_tilde, self.norm)
+        nearer = (self.margins >= 0) & (distance < self.best_distance)
+        self.best_distance = torch.where(nearer, distance, self.best_distance)
+        self.best_adv = torch.where(batch_view(nearer), self.x, self.best_adv)
+        gains = self.best_distance <= (1 - GAIN) * self.mark
+        self.mark = torch.where(gains, self.best_distance, self.mark)
+        self.idle = torch.where(gains, 0, self.idle + 1)
+
+    def step(self, learning_rate: float, overshoot: float) -> None:
+        """Move x to the nearest point of the linear boundary within the trust region."""
+        bounds = self.context.bounds
+        c = -torch.where(self.margins < 0, overshoot, 2 - overshoot) * self.margins
+        radius = learning_rate * (bounds.upper - bounds.lower) * self.x[0].numel()
+        r = torch.full_like(c, radius)
+        delta = trust_region_step(self.x_tilde, self.x, self.b, c, r, bounds, self.norm)
+        self.x = bounds.clip(self.x + delta)
 
 
 def trust_region_step(
     x_tilde: Tensor, x: Tensor, b: Tensor, c: Tensor, r: Tensor, bounds: Bounds, norm: Norm
 ) -> Tensor:
-    """The step δ (N, C, H, W) that brings x + δ nearest to x̃ on the linearized boundary.
+    """The step δ (N, C, H, W) with the least ‖x + δ − x̃‖ on the plane, in the box and the ball.
 
-    It minimizes the norm of x + δ − x̃ subject to the box, bᵀδ = c and ‖δ‖₂ ≤ r. Where no step
-    within box and trust region reaches the boundary, δ leads as far toward it as they permit.
+    The plane is bᵀδ = c, the ball ‖δ‖₂ ≤ r. Where box and ball do not reach the plane, δ is the
+    step in them that comes nearest to it.
+
+    With multipliers for plane and ball, δ minimizes t ‖x + δ − x̃‖ + ½ ‖δ‖₂² − s bᵀδ in the box,
+    for some s and t ≥ 0. That is a formula for each value of δ. A larger t gives a longer δ, nearer
+    to x̃. So s is found by Newton's method such that δ is on the plane, and t such that ‖δ‖₂ = r.
+
+    Args:
+        x_tilde: x̃ (N, C, H, W), the clean images.
+        x: (N, C, H, W), the images to move.
+        b: (N, C, H, W), the normals of the planes.
+        c: (N,), bᵀδ on the plane.
+        r: (N,), the radii of the trust regions, in pixel units.
+        bounds: the box of valid pixels for x + δ.
+        norm: "linf", "l2" or "l1", solved exactly; "l0" by a heuristic.
     """
-    channels, shape = x.shape[1], x.shape
-    dtype = torch.promote_types(x.dtype, torch.float32)
-    x_tilde, x, b = (part.flatten(1).to(dtype) for part in (x_tilde, x, b))
-    lower, upper, x_tilde = bounds.lower - x, bounds.upper - x, x_tilde - x
-    lower, upper = lower.clamp_max(0), upper.clamp_min(0)
-    # The same boundary with ‖b‖ = 1 and c ≥ 0: s, below, is then a length in pixel units.
-    tiny = torch.finfo(dtype).tiny
-    largest = b.abs().amax(dim=1).clamp_min(tiny)
-    b = b / largest[:, None]
-    length = torch.linalg.vector_norm(b, dim=1).clamp_min(tiny)
-    b = b * (torch.where(c < 0, -1.0, 1.0) / length)[:, None]
-    c = c.abs() / largest / length
-    problem = _Problem(x_tilde, b, c, r, lower, upper, norm, channels)
-    return problem.solve().view(shape)
+    # Half precision could not hold the sums.
+    wide = torch.promote_types(x.dtype, torch.float32)
+    values = (x_tilde - x, b, bounds.lower - x, bounds.upper - x)
+    target, normal, lower, upper = (part.flatten(1).to(wide) for part in values)
+    # The same plane with ‖b‖₂ = 1 and c ≥ 0. The largest value first: squares may vanish.
+    tiny = torch.finfo(wide).tiny
+    largest = normal.abs().amax(dim=1).clamp_min(tiny)
+    normal = normal / largest[:, None]
+    length = torch.linalg.vector_norm(normal, dim=1).clamp_min(tiny)
+    normal = normal * (torch.where(c < 0, -1.0, 1.0) / length)[:, None]
+    c, r = c.abs().to(wide) / largest / length, r.to(wide)
+    problem = _Problem(target, normal, c, r, lower.clamp_max(0), upper.clamp_min(0), x.shape[1])
+    delta, s, reaches = problem.shortest()
+    if reaches.any():
+        if not reaches.all():
+            problem.select(reaches)
+        delta[reaches] = problem.nearest(norm, delta[reaches], s[reaches])
+    return delta.view_as(x).to(x.dtype)
 
 
-class _Problem:
-    def __init__(self, target, b, c, r, lower, upper, norm, channels):
+class _Problem(PerImage):
+    """The problems of N images: steps δ (N, P) with lower ≤ δ ≤ upper, bᵀδ = c and ‖δ‖₂ ≤ r.
+
+    target (N, P): x̃ − x, the step that we would like best. ‖b‖₂ = 1, c ≥ 0. rounding (N,): the
+    error of bᵀδ.
+    """
+
+    def __init__(
+        self, target: Tensor, b: Tensor, c: Tensor, r: Tensor, lower: Tensor, upper: Tensor,
+        channels: int,
+    ) -> None:  # fmt: skip
         self.target, self.b, self.c, self.r = target, b, c, r
-        self.lower, self.upper, self.norm, self.channels = lower, upper, norm, channels
-        self.b2 = b * b
+        self.lower, self.upper, self.channels = lower, upper, channels
+        self.b_squared = b.square()
+        longest = torch.maximum(torch.linalg.vector_norm(target, dim=1), r)
+        self.rounding = 16 * torch.finfo(b.dtype).eps * longest
 
-    def solve(self):
-        near, s, reaches = self.toward_boundary()
-        if self.norm == "l0":
-            return self.fewest(near, s, reaches)
-        path = {"l2": self.path_l2, "l1": self.path_l1, "linf": self.path_linf}[self.norm]
-        zero = torch.zeros_like(s)
-        if self.norm == "l2":
-            t_near, t_far = zero, zero + 1
-            _, far = self.on_plane(path, t_far, s)
-        elif self.norm == "l1":
-            t_near, t_far, far = zero, zero + torch.inf, near
-        else:
-            t_near = (near - self.target).abs().amax(dim=1)
-            t_far, far = self.smallest_cube()
-        return torch.where(reaches[:, None], self.within(path, near, far, t_near, t_far, s), near)
+    def shortest(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The shortest δ on the plane, or as near to it as box and ball permit; s; on the plane?
 
-    def path_l2(self, t, s):
-        follows = torch.addcmul(t[:, None] * self.target, s[:, None], self.b)
-        delta = torch.clamp(follows, self.lower, self.upper)
-        return delta, 1 - (delta - follows).sign().abs()
-
-    def path_linf(self, t, s):
-        t = t[:, None]
-        follows = s[:, None] * self.b
-        delta = torch.clamp(follows, torch.maximum(self.lower, self.target - t), torch.minimum(self.upper, self.target + t))
-        return delta, 1 - (delta - follows).sign().abs()
-
-    def path_l1(self, t, s):
-        follows = s[:, None] * self.b
-        t = t[:, None]
-        shrunk = torch.clamp(self.target, follows - t, follows + t)
-        delta = torch.clamp(shrunk, self.lower, self.upper)
-        moves = (shrunk - self.target).sign().abs() * (1 - (delta - shrunk).sign().abs())
-        return delta, moves
-
-    def toward_boundary(self):
-        b, b2, c, r = self.b, self.b2, self.c, self.r
-        s = torch.minimum(c, r)
+        δ is s · b clipped to the box. Both bᵀδ and ‖δ‖₂ grow with s and bend downward, so that
+        Newton's steps never exceed the least s at which either is large enough.
+        """
+        s = torch.minimum(self.c, self.r)
         for _ in range(NEWTON_STEPS):
-            follows = s[:, None] * b
-            delta = torch.clamp(follows, self.lower, self.upper)
-            moves = 1 - (delta - follows).sign().abs()
-            slope = dot(b2, moves)
-            gap, spare = c - dot(b, delta), r * r - dot(delta, delta)
-            ahead = torch.minimum(s + gap / slope, (s * s + spare / slope).clamp_min(0).sqrt())
-            grows = (slope > 1e-12) & (ahead > s * (1 + 1e-6))
+            delta, follows = _clamped(s[:, None] * self.b, self.lower, self.upper)
+            slope = _dot(self.b_squared, follows)
+            gap = self.c - _dot(self.b, delta)
+            to_sphere = (s.square() + (self.r.square() - _dot(delta, delta)) / slope).clamp_min(0)
+            following = torch.minimum(s + gap / slope, to_sphere.sqrt())
+            grows = (slope > 0) & (following > s * (1 + 1e-6))
             if not grows.any():
                 break
-            s = torch.where(grows, ahead, s)
-        return delta, s, gap <= 1e-4 * c + 1e-6 * r
+            s = torch.where(grows, following, s)
+        return delta, s, gap <= 1e-4 * self.c + self.rounding
 
-    def on_plane(self, path, t, s, c=None):
+    def nearest(self, norm: Norm, delta: Tensor, s: Tensor) -> Tensor:
+        """The best δ, given the shortest one and its s."""
+        zero = torch.zeros_like(s)
+        if norm == "l2":
+            # t / (1 + t) in place of t: from 0, the shortest step, to 1 without a trust region.
+            _, far = self._on_plane(self._path_l2, zero + 1, s)
+            return self._in_ball(self._path_l2, (zero, zero + 1), (delta, far), s)
+        if norm == "l1":
+            return self._in_ball(self._path_l1, (zero, zero + torch.inf), (delta, delta), s)
+        if norm == "linf":
+            # ε, the L∞ distance to x̃, in place of t: it shrinks as t grows.
+            epsilon, far = self._smallest_cube()
+            first = (delta - self.target).abs().amax(dim=1)
+            return self._in_ball(self._path_linf, (first, epsilon), (delta, far), s)
+        return self._fewest_pixels(delta, s)
+
+    def _path_l2(self, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+        following = torch.addcmul(t[:, None] * self.target, s[:, None], self.b)
+        return _clamped(following, self.lower, self.upper)
+
+    def _path_l1(self, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+        following, t = s[:, None] * self.b, t[:, None]
+        shrunk = torch.clamp(self.target, following - t, following + t)
+        delta, inside = _clamped(shrunk, self.lower, self.upper)
+        return delta, inside * (shrunk - self.target).sign().abs()
+
+    def _path_linf(self, epsilon: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+        lower = torch.maximum(self.lower, self.target - epsilon[:, None])
+        upper = torch.minimum(self.upper, self.target + epsilon[:, None])
+        return _clamped(s[:, None] * self.b, lower, upper)
+
+    def _on_plane(
+        self, path: Path, t: Tensor, s: Tensor, c: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """s (N,), and the path's δ (N, P) on the plane at t, by Newton's method in a bracket.
+
+        bᵀδ grows with s, linearly between corners.
+        """
         c = self.c if c is None else c
         low, high = torch.full_like(s, -torch.inf), torch.full_like(s, torch.inf)
-        eps = torch.finfo(s.dtype).eps
         for _ in range(NEWTON_STEPS):
-            delta, moves = path(t, s)
-            gap = c - dot(self.b, delta)
-            open_ = gap.abs() > 1e-5 * c + 16 * eps
-            if not open_.any():
+            delta, follows = path(t, s)
+            gap = c - _dot(self.b, delta)
+            off = gap.abs() > 1e-5 * c + self.rounding
+            if not off.any():
                 break
             low, high = torch.where(gap > 0, s, low), torch.where(gap < 0, s, high)
-            newton = s + gap / dot(self.b2, moves)
-            wide = s + gap.sign() * (s.abs() + 1e-3)
-            half = torch.where(low.isfinite() & high.isfinite(), (low + high) / 2, wide)
-            ahead = torch.where((low < newton) & (newton < high), newton, half)
-            s = torch.where(open_, ahead, s)
+            newton = s + gap / _dot(self.b_squared, follows)
+            bisected = (low + high) / 2
+            doubled = s + gap.sign() * (s.abs() + self.r)
+            safe = torch.where(bisected.isfinite(), bisected, doubled)
+            s = torch.where(off, torch.where((low < newton) & (newton < high), newton, safe), s)
         return s, delta
 
-    def within(self, path, near, far, t_near, t_far, s):
-        r = self.r
-        grow = r / (self.target != 0).sum(dim=1).clamp_min(1).sqrt()
-        last = torch.zeros_like(r, dtype=torch.bool)
-        for k in range(ROUNDS):
-            f = crossing(near, far, r)
-            t = t_near + f * (t_far - t_near)
-            if self.norm == "l1":
-                t = torch.where(t_far.isinf(), grow, t)
-            open_ = (f < 1) | t_far.isinf()
-            if not open_.any():
-                break
-            if k >= 2:
-                t = torch.where(stuck & t_far.isfinite(), (t_near + t_far) / 2, t)
-            s, delta = self.on_plane(path, t, s)
-            length = torch.linalg.vector_norm(delta, dim=1)
-            inside = length <= r
-            grow = t * (2 * r / length.clamp_min(1e-30)).clamp(1, 4)
-            stuck, last = inside == last, inside
-            keep_near, keep_far = open_ & inside, open_ & ~inside
-            t_near, near = torch.where(keep_near, t, t_near), torch.where(keep_near[:, None], delta, near)
-            t_far, far = torch.where(keep_far, t, t_far), torch.where(keep_far[:, None], delta, far)
-        return near + crossing(near, far, r)[:, None] * (far - near)
+    def _in_ball(
+        self, path: Path, ts: tuple[Tensor, Tensor], deltas: tuple[Tensor, Tensor], s: Tensor
+    ) -> Tensor:
+        """The path's last δ (N, P) with ‖δ‖₂ ≤ r, between a short one and one that may be longer.
 
-    def smallest_cube(self):
-        gap = self.c - dot(self.b, self.target)
+        The chord of two points of the path is in the box and on the plane. So we take the point of
+        it with ‖δ‖₂ = r. Its t, by proportion, is the next to try.
+        """
+        (t_short, t_long), (short, long) = ts, deltas
+        step = self.r / (self.target != 0).sum(dim=1).clamp_min(1).sqrt()
+        twice = torch.zeros_like(s, dtype=torch.bool)
+        for k in range(ROUNDS):
+            fraction = _leaves_ball(short, long, self.r)
+            unbounded = t_long.isinf()
+            t = t_short + fraction * (t_long - t_short)
+            t = torch.where(twice, (t_short + t_long) / 2, t)
+            t = torch.where(unbounded, step, t)
+            close = torch.linalg.vector_norm(short, dim=1) > (1 - CLOSE) * self.r
+            tried = ((fraction < 1) | unbounded) & ~close
+            if not tried.any():
+                break
+            s_t, delta = self._on_plane(path, t, s)
+            s = torch.where(tried, s_t, s)
+            length = torch.linalg.vector_norm(delta, dim=1)
+            fits = length <= self.r
+            # Twice on one side: the other end holds the proportion back.
+            twice = (fits == fitted) & ~unbounded if k > 0 else twice
+            fitted = fits
+            step = t * (2 * self.r / length.clamp_min(torch.finfo(s.dtype).tiny)).clamp(1, 4)
+            shorter, longer = tried & fits, tried & (~fits | unbounded)
+            t_short = torch.where(shorter, t, t_short)
+            short = torch.where(shorter[:, None], delta, short)
+            t_long = torch.where(tried & ~fits, t, t_long)
+            long = torch.where(longer[:, None], delta, long)
+        return torch.lerp(short, long, _leaves_ball(short, long, self.r)[:, None])
+
+    def _smallest_cube(self) -> tuple[Tensor, Tensor]:
+        """The least ε (N,) at which the plane meets the cube around x̃, cut by the box; δ there."""
+        gap = self.c - _dot(self.b, self.target)
         side = torch.where(gap[:, None] < 0, -self.b, self.b)
-        gap = gap.abs()
         room = torch.where(side > 0, self.upper - self.target, self.target - self.lower)
-        size, t = side.abs(), torch.zeros_like(gap)
+        size, gap, epsilon = side.abs(), gap.abs(), torch.zeros_like(gap)
         for _ in range(NEWTON_STEPS):
-            used = torch.minimum(room, t[:, None])
-            slope = dot(size, (room - used).sign())
-            ahead = t + (gap - dot(size, used)) / slope
-            grows = (slope > 1e-12) & (ahead > t * (1 + 1e-6))
+            used = torch.minimum(room, epsilon[:, None])
+            slope = _dot(size, (room - used).sign())
+            following = epsilon + (gap - _dot(size, used)) / slope
+            grows = (slope > 0) & (following > epsilon * (1 + 1e-6))
             if not grows.any():
                 break
-            t = torch.where(grows, ahead, t)
-        return t, self.target + side.sign() * used
+            epsilon = torch.where(grows, following, epsilon)
+        return epsilon, self.target + side.sign() * used
 
-    def fewest(self, near, s, reaches):
-        b, c, r = self.b, self.c, self.r
-        best = near
-        theta_low, theta_high = None, None
-        for k in range(12):
-            follows = s[:, None] * b
-            kept = torch.clamp(follows, self.lower, self.upper)
-            score = (self.target - follows).square() - (kept - follows).square()
-            score = score.view(len(score), self.channels, -1).sum(dim=1)
+    def _fewest_pixels(self, delta: Tensor, s: Tensor) -> Tensor:
+        """A δ (N, P) that resets most pixels to x̃, by bisection of what a pixel must be worth.
+
+        At given s and t a pixel is reset where this costs less than t. The pixels that are left
+        take the shortest step to the plane.
+        """
+        for k in range(THRESHOLDS):
+            wanted = s[:, None] * self.b
+            kept = wanted.clamp(self.lower, self.upper)
+            worth = (self.target - wanted).square() - (kept - wanted).square()
+            worth = worth.view(len(worth), self.channels, -1).sum(dim=1)
             if k == 0:
-                theta_high = score.amax(dim=1)
-                theta_low = theta_high * 1e-6
-            theta = (theta_low * theta_high).sqrt()
-            chosen = (score > theta[:, None]).to(b).repeat(1, self.channels)
-            lower = torch.lerp(self.target, self.lower, chosen)
-            upper = torch.lerp(self.target, self.upper, chosen)
-            most = dot(b.clamp_min(0), upper) + dot(b.clamp_max(0), lower)
-            def path(t, s):
-                follows = s[:, None] * b
-                delta = torch.clamp(follows, lower, upper)
-                return delta, 1 - (delta - follows).sign().abs()
-            s_new, delta = self.on_plane(path, s, s, torch.minimum(c, 0.999 * most))
-            ok = (most >= c) & (torch.linalg.vector_norm(delta, dim=1) <= r) & reaches
-            best = torch.where(ok[:, None], delta, best)
-            s = torch.where(ok, s_new, s)
-            theta_low, theta_high = torch.where(ok, theta, theta_low), torch.where(ok, theta_high, theta)
-        return best
+                high = worth.amax(dim=1)
+                low = 1e-6 * high
+            t = (low * high).sqrt()
+            left = (worth > t[:, None]).to(wanted.dtype).repeat(1, self.channels)
+            lower = torch.lerp(self.target, self.lower, left)
+            upper = torch.lerp(self.target, self.upper, left)
+            most = _dot(self.b.clamp_min(0), upper) + _dot(self.b.clamp_max(0), lower)
+            path = lambda t, s: _clamped(s[:, None] * self.b, lower, upper)
+            s_t, candidate = self._on_plane(path, t, s, torch.minimum(self.c, 0.999 * most))
+            fits = (most >= self.c) & (torch.linalg.vector_norm(candidate, dim=1) <= self.r)
+            delta = torch.where(fits[:, None], candidate, delta)
+            s = torch.where(fits, s_t, s)
+            low, high = torch.where(fits, t, low), torch.where(fits, high, t)
+        return delta
 
 
-def dot(a, b):
-    return torch.linalg.vecdot(a, b)
+def _dot(left: Tensor, right: Tensor) -> Tensor:
+    return torch.linalg.vecdot(left, right)
 
 
-def crossing(near, far, r):
-    way = far - near
-    a, h = dot(way, way), dot(near, way)
-    g = (r * r - dot(near, near)).clamp_min(0)
-    root = (h * h + a * g).sqrt()
+def _clamped(values: Tensor, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
+    """Values (N, P) clipped, and 1 where they were inside, else 0."""
+    clamped = torch.clamp(values, lower, upper)
+    # A comparison takes four times as long.
+    return clamped, 1 - (clamped - values).sign().abs()
+
+
+def _leaves_ball(short: Tensor, long: Tensor, r: Tensor) -> Tensor:
+    """The fraction (N,) of the way from short to long (N, P) at which the length exceeds r."""
+    chord = long - short
+    a, half_b = _dot(chord, chord), _dot(short, chord)
+    c = (r.square() - _dot(short, short)).clamp_min(0)
+    root = (half_b.square() + a * c).sqrt()
     tiny = torch.finfo(a.dtype).tiny
-    f = torch.where(h > 0, g / (h + root).clamp_min(tiny), (root - h) / a.clamp_min(tiny))
-    return f.clamp(0, 1)
+    fraction = torch.where(
+        half_b > 0, c / (half_b + root).clamp_min(tiny), (root - half_b) / a.clamp_min(tiny)
+    )
+    return fraction.clamp(0, 1)
