@@ -32,10 +32,14 @@ START_STEPS, START_STEP, START_GROWTH = 30, 0.02, 1.2
 and how much longer than the last each step is."""
 GAIN = 1e-3
 """With `patience`, the fraction by which the distance must fall."""
-ROUNDS, NEWTON_STEPS, CLOSE = 12, 30, 3e-3
-"""Points of the path that are tried at most; Newton steps for each. A point is good enough whose
-length is so near to the radius, as a fraction, since the last point lies on the chord of two."""
-THRESHOLDS = 12
+ROUNDS, CLOSE = 6, 3e-3
+"""Points of the path that are tried at most. A point is good enough whose length is so near to the
+radius, as a fraction. The result lies on the chord of two points, and so is always feasible."""
+NEWTON_STEPS, FIRST_NEWTON_STEPS = 10, 30
+"""For each point of the path; for its ends, where a step is cheap and must converge."""
+SMOOTHED = 500.0
+"""In L1, no t larger than this many radii: it would gain less than a thousandth of the radius."""
+THRESHOLDS = 10
 """How many thresholds are tried in L0."""
 
 Path = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -332,7 +336,7 @@ class _Problem(PerImage):
         Newton's steps never exceed the least s at which either is large enough.
         """
         s = torch.minimum(self.c, self.r)
-        for _ in range(NEWTON_STEPS):
+        for _ in range(FIRST_NEWTON_STEPS):
             delta, follows = _clamped(s[:, None] * self.b, self.lower, self.upper)
             slope = _dot(self.b_squared, follows)
             gap = self.c - _dot(self.b, delta)
@@ -349,15 +353,16 @@ class _Problem(PerImage):
         zero = torch.zeros_like(s)
         if norm == "l2":
             # t / (1 + t) in place of t: from 0, the shortest step, to 1 without a trust region.
-            _, far = self._on_plane(self._path_l2, zero + 1, s)
-            return self._in_ball(self._path_l2, (zero, zero + 1), (delta, far), s)
+            s_far, far, on = self._on_plane(self._path_l2, zero + 1, s, zero == 0)
+            far = torch.where(on[:, None], far, delta)
+            return self._in_ball(self._path_l2, (zero, zero + 1), (s, s_far), (delta, far))
         if norm == "l1":
-            return self._in_ball(self._path_l1, (zero, zero + torch.inf), (delta, delta), s)
+            return self._in_ball(self._path_l1, (zero, zero + torch.inf), (s, s), (delta, delta))
         if norm == "linf":
             # ε, the L∞ distance to x̃, in place of t: it shrinks as t grows.
             epsilon, far = self._smallest_cube()
             first = (delta - self.target).abs().amax(dim=1)
-            return self._in_ball(self._path_linf, (first, epsilon), (delta, far), s)
+            return self._in_ball(self._path_linf, (first, epsilon), (s, s), (delta, far))
         return self._fewest_pixels(delta, s)
 
     def _path_l2(self, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
@@ -379,18 +384,18 @@ class _Problem(PerImage):
         return lambda t, s: _clamped(s[:, None] * self.b, lower, upper)
 
     def _on_plane(
-        self, path: Path, t: Tensor, s: Tensor, c: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """s (N,), and the path's δ (N, P) on the plane at t, by Newton's method in a bracket.
+        self, path: Path, t: Tensor, s: Tensor, searched: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """s (N,), the path's δ (N, P) at t, and whether it is on the plane (N,), where `searched`.
 
-        bᵀδ grows with s, linearly between corners.
+        bᵀδ grows with s, linearly between corners: Newton's method, in a bracket.
         """
-        c = self.c if c is None else c
         low, high = torch.full_like(s, -torch.inf), torch.full_like(s, torch.inf)
         for _ in range(NEWTON_STEPS):
             delta, follows = path(t, s)
-            gap = c - _dot(self.b, delta)
-            off = gap.abs() > 1e-5 * c + self.rounding
+            gap = self.c - _dot(self.b, delta)
+            on_plane = gap.abs() <= 1e-4 * self.c + self.rounding
+            off = searched & ~on_plane
             if not off.any():
                 break
             low, high = torch.where(gap > 0, s, low), torch.where(gap < 0, s, high)
@@ -399,41 +404,45 @@ class _Problem(PerImage):
             doubled = s + gap.sign() * (s.abs() + self.r)
             safe = torch.where(bisected.isfinite(), bisected, doubled)
             s = torch.where(off, torch.where((low < newton) & (newton < high), newton, safe), s)
-        return s, delta
+        return s, delta, on_plane
 
     def _in_ball(
-        self, path: Path, ts: tuple[Tensor, Tensor], deltas: tuple[Tensor, Tensor], s: Tensor
-    ) -> Tensor:
+        self, path: Path, ts: tuple[Tensor, Tensor], ss: tuple[Tensor, Tensor],
+        deltas: tuple[Tensor, Tensor],
+    ) -> Tensor:  # fmt: skip
         """The path's last δ (N, P) with ‖δ‖₂ ≤ r, between a short one and one that may be longer.
 
         The chord of two points of the path is in the box and on the plane. So we take the point of
         it with ‖δ‖₂ = r. Its t, by proportion, is the next to try.
         """
-        (t_short, t_long), (short, long) = ts, deltas
+        (t_short, t_long), (s_short, s_long), (short, long) = ts, ss, deltas
         step = self.r / (self.target != 0).sum(dim=1).clamp_min(1).sqrt()
-        side, twice = torch.zeros_like(s), torch.zeros_like(s, dtype=torch.bool)
+        side, twice = torch.zeros_like(step), torch.zeros_like(step, dtype=torch.bool)
         for _ in range(ROUNDS):
             fraction = _leaves_ball(short, long, self.r)
             unbounded = t_long.isinf()
-            t = t_short + fraction * (t_long - t_short)
-            t = torch.where(twice, (t_short + t_long) / 2, t)
-            t = torch.where(unbounded, step, t)
             close = torch.linalg.vector_norm(short, dim=1) > (1 - CLOSE) * self.r
-            tried = ((fraction < 1) | unbounded) & ~close
+            tried = ((fraction < 1) | (unbounded & (step <= SMOOTHED * self.r))) & ~close
             if not tried.any():
                 break
-            s_t, delta = self._on_plane(path, t, s)
-            s = torch.where(tried, s_t, s)
+            fraction = torch.where(twice, 0.5, fraction)
+            t = torch.where(unbounded, step, t_short + fraction * (t_long - t_short))
+            grown = s_short * torch.where(t_short > 0, t / t_short, 1)
+            s = torch.where(unbounded, grown, torch.lerp(s_short, s_long, fraction))
+            s, delta, on_plane = self._on_plane(path, t, s, tried)
             length = torch.linalg.vector_norm(delta, dim=1)
             fits = length <= self.r
             # Twice on one side: the other end holds the proportion back.
             last, side = side, torch.where(fits, 1, -1)
             twice = (side == last) & ~unbounded
-            step = t * (2 * self.r / length.clamp_min(torch.finfo(s.dtype).tiny)).clamp(1, 4)
-            shorter, longer = tried & fits, tried & (~fits | unbounded)
-            t_short = torch.where(shorter, t, t_short)
+            step = t * (2 * self.r / length.clamp_min(torch.finfo(s.dtype).tiny)).clamp(1, 8)
+            shorter = tried & on_plane & fits
+            longer = tried & on_plane & ~fits
+            t_short, s_short = torch.where(shorter, t, t_short), torch.where(shorter, s, s_short)
+            t_long = torch.where(longer, t, t_long)
+            s_long = torch.where(longer, s, s_long)
             short = torch.where(shorter[:, None], delta, short)
-            t_long = torch.where(tried & ~fits, t, t_long)
+            longer |= shorter & unbounded
             long = torch.where(longer[:, None], delta, long)
         return torch.lerp(short, long, _leaves_ball(short, long, self.r)[:, None])
 
@@ -443,7 +452,7 @@ class _Problem(PerImage):
         side = torch.where(gap[:, None] < 0, -self.b, self.b)
         room = torch.where(side > 0, self.upper - self.target, self.target - self.lower)
         size, gap, epsilon = side.abs(), gap.abs(), torch.zeros_like(gap)
-        for _ in range(NEWTON_STEPS):
+        for _ in range(FIRST_NEWTON_STEPS):
             used = torch.minimum(room, epsilon[:, None])
             slope = _dot(size, (room - used).sign())
             following = epsilon + (gap - _dot(size, used)) / slope
@@ -473,8 +482,10 @@ class _Problem(PerImage):
             upper = torch.lerp(self.target, self.upper, left)
             most = _dot(self.b.clamp_min(0), upper) + _dot(self.b.clamp_max(0), lower)
             path = self._path_between(lower, upper)
-            s_t, candidate = self._on_plane(path, t, s, torch.minimum(self.c, 0.999 * most))
-            fits = (most >= self.c) & (torch.linalg.vector_norm(candidate, dim=1) <= self.r)
+            enough = most >= self.c
+            s_t, candidate, on_plane = self._on_plane(path, t, s, enough)
+            short = torch.linalg.vector_norm(candidate, dim=1) <= self.r
+            fits = enough & on_plane & short
             delta = torch.where(fits[:, None], candidate, delta)
             s = torch.where(fits, s_t, s)
             low, high = torch.where(fits, t, low), torch.where(fits, high, t)
