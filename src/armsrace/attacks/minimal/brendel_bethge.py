@@ -35,7 +35,7 @@ GAIN = 1e-3
 ROUNDS, CLOSE = 6, 3e-3
 """Points of the path that are tried at most. A point is good enough whose length is so near to the
 radius, as a fraction. The result lies on the chord of two points, and so is always feasible."""
-NEWTON_STEPS, FIRST_NEWTON_STEPS = 10, 30
+NEWTON_STEPS, FIRST_NEWTON_STEPS = 20, 30
 """For each point of the path; for its ends, where a step is cheap and must converge."""
 SMOOTHED = 500.0
 """In L1, no t larger than this many radii: it would gain less than a thousandth of the radius."""
@@ -53,7 +53,7 @@ def brendel_bethge(
     *,
     norm: Norm = "l2",
     steps: int = 200,
-    learning_rate: float = 1e-3,
+    learning_rate: float = 0.2,
     decay: float = 0.5,
     decays: int = 10,
     momentum: float = 0.8,
@@ -74,8 +74,8 @@ def brendel_bethge(
         labels: (N,) int64, the true classes.
         norm: "linf", "l2", "l1" or "l0", in which the perturbation is made small.
         steps: linearizations per image.
-        learning_rate: the first radius r of the trust region, in L2, divided by the number of
-            values of an image and by the width of the box.
+        learning_rate: the first radius r of the trust region, in L2, as a fraction of the diagonal
+            of the box.
         decay: the factor by which r shrinks.
         decays: how often r shrinks, in regular intervals.
         momentum: the weight of earlier gradients in the normal b of the boundary.
@@ -98,8 +98,8 @@ def brendel_bethge(
     Differences from the paper:
         * r shrinks at fixed steps, as in the authors' code in Foolbox. In the paper it depends on
           how the attack fares.
-        * Foolbox also multiplies r by the number of images in the batch, so that a result depends
-          on its neighbors. Ours does not.
+        * In Foolbox r is a multiple of the number of values in the whole batch, so that a result
+          depends on its neighbors. Ours is a fraction of the diagonal of the box.
         * In L1, L2 and L∞ a step is the best one to a thousandth of r, for all images at once.
           Foolbox solves image by image, in L2 by a heuristic.
         * In L0, Foolbox searches both multipliers by Nelder and Mead. Ours bisects the number of
@@ -262,9 +262,11 @@ class _Search(PerImage):
     def step(self, learning_rate: float, overshoot: float) -> None:
         """Move x to the nearest point of the linear boundary within the trust region."""
         bounds = self.context.bounds
-        c = -torch.where(self.margins < 0, overshoot, 2 - overshoot) * self.margins
-        radius = learning_rate * (bounds.upper - bounds.lower) * self.x[0].numel()
-        r = torch.full_like(c, radius)
+        # Beyond by the rounding error at least, or x might never count as adversarial.
+        scale = torch.where(self.margins < 0, overshoot, 2 - overshoot)
+        c = self.rounding - scale * self.margins
+        diagonal = (bounds.upper - bounds.lower) * self.x[0].numel() ** 0.5
+        r = torch.full_like(c, learning_rate * diagonal)
         delta = trust_region_step(self.x_tilde, self.x, self.b, c, r, bounds, self.norm)
         self.x = bounds.clip(self.x + delta)
 
@@ -422,7 +424,7 @@ class _Problem(PerImage):
             fraction = _leaves_ball(short, long, self.r)
             unbounded = t_long.isinf()
             close = torch.linalg.vector_norm(short, dim=1) > (1 - CLOSE) * self.r
-            tried = ((fraction < 1) | (unbounded & (step <= SMOOTHED * self.r))) & ~close
+            tried = ((fraction < 1) | (unbounded & (t_short < SMOOTHED * self.r))) & ~close
             if not tried.any():
                 break
             fraction = torch.where(twice, 0.5, fraction)
@@ -435,7 +437,8 @@ class _Problem(PerImage):
             # Twice on one side: the other end holds the proportion back.
             last, side = side, torch.where(fits, 1, -1)
             twice = (side == last) & ~unbounded
-            step = t * (2 * self.r / length.clamp_min(torch.finfo(s.dtype).tiny)).clamp(1, 8)
+            growth = (2 * self.r / length.clamp_min(torch.finfo(s.dtype).tiny)).clamp(1, 8)
+            step = torch.minimum(growth * t, SMOOTHED * self.r)
             shorter = tried & on_plane & fits
             longer = tried & on_plane & ~fits
             t_short, s_short = torch.where(shorter, t, t_short), torch.where(shorter, s, s_short)
