@@ -135,6 +135,21 @@ SPECS = (
         "sigma-zero-patient", attacks.sigma_zero, {"steps": 40, "patience": 8}, "l0", budget=None
     ),
     AttackSpec(
+        "brendel-bethge-l2", attacks.brendel_bethge, {"steps": 8, "decays": 3}, "l2", budget=None
+    ),
+    AttackSpec(
+        "brendel-bethge-linf", attacks.brendel_bethge, {"steps": 8, "decays": 3, "norm": "linf"},
+        budget=None,
+    ),
+    AttackSpec(
+        "brendel-bethge-l1", attacks.brendel_bethge, {"steps": 6, "decays": 3, "norm": "l1"}, "l1",
+        budget=None,
+    ),
+    AttackSpec(
+        "brendel-bethge-l0", attacks.brendel_bethge, {"steps": 5, "decays": 2, "norm": "l0"}, "l0",
+        budget=None,
+    ),
+    AttackSpec(
         "deepfool-linf", attacks.deepfool, {"norm": "linf"}, budget=None, targeted=False
     ),
     AttackSpec("on-manifold", borrowed.on_manifold, norm="l2", budget=None),

@@ -62,3 +62,24 @@ def test_ddn_is_foolbox_in_float64(exact: Exact, aimed: bool) -> None:
     with torch.no_grad():
         read = model(ours).argmax(dim=1)
     assert (read == targets).all() if aimed else (read != labels).all()
+
+
+@pytest.mark.parametrize(
+    ("norm", "peer"), [("l2", "L2"), ("linf", "Linfinity"), ("l1", "L1"), ("l0", "L0")]
+)
+def test_brendel_bethge_goes_no_further_than_foolbox(
+    s3_cnn: nn.Module, some: Digits, norm: Norm, peer: str
+) -> None:
+    """From the same start, in as many steps. Theirs solves image by image, and needs numba."""
+    pytest.importorskip("numba")
+    images, labels = some[0][:5], some[1][:5]
+    start = attacks.ddn(s3_cnn, images, labels, steps=20).images
+    found = attacks.brendel_bethge(s3_cnn, images, labels, norm=norm, steps=30, start=start)
+    attack = getattr(foolbox.attacks, f"{peer}BrendelBethgeAttack")(steps=30)
+    wrapped = foolbox.PyTorchModel(s3_cnn, bounds=(0, 1), device="cpu")
+    peers = attack.run(
+        wrapped, images, foolbox.criteria.Misclassification(labels), starting_points=start
+    )
+    assert found.success.all()
+    ours, theirs = (distances(x_adv - images, norm) for x_adv in (found.images, peers))
+    assert ours.mean() <= 1.01 * theirs.mean()

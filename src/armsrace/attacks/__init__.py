@@ -29,6 +29,7 @@ from armsrace.attacks.gradient.fgsm import fgsm, rand_fgsm
 from armsrace.attacks.gradient.mi_fgsm import mi_fgsm
 from armsrace.attacks.gradient.pgd import pgd
 from armsrace.attacks.minimal.alma import alma
+from armsrace.attacks.minimal.brendel_bethge import brendel_bethge
 from armsrace.attacks.minimal.ddn import ddn
 from armsrace.attacks.minimal.deepfool import deepfool
 from armsrace.attacks.minimal.ead import ead
@@ -44,11 +45,12 @@ from armsrace.attacks.sparse.sigma_zero import sigma_zero
 from armsrace.deprecation import renamed
 
 __all__ = [
-    "alma", "auto_pgd", "bim", "boundary", "carlini_wagner_l0", "carlini_wagner_l2",
-    "carlini_wagner_linf", "ddn", "deepfool", "ead", "fab", "fgsm", "finite_difference", "fmn",
-    "gaussian_noise", "jsma", "latent_descent", "least_likely", "mi_fgsm", "minimum_norm",
-    "on_manifold", "one_pixel", "pgd", "pointwise", "rand_fgsm", "salt_and_pepper", "sigma_zero",
-    "square", "substitute", "superdeepfool", "transfer", "uniform_noise", "universal",
+    "alma", "auto_pgd", "bim", "boundary", "brendel_bethge", "carlini_wagner_l0",
+    "carlini_wagner_l2", "carlini_wagner_linf", "ddn", "deepfool", "ead", "fab", "fgsm",
+    "finite_difference", "fmn", "gaussian_noise", "jsma", "latent_descent", "least_likely",
+    "mi_fgsm", "minimum_norm", "on_manifold", "one_pixel", "pgd", "pointwise", "rand_fgsm",
+    "salt_and_pepper", "sigma_zero", "square", "substitute", "superdeepfool", "transfer",
+    "uniform_noise", "universal",
 ]  # fmt: skip
 
 __getattr__ = renamed(
