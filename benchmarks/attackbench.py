@@ -58,17 +58,20 @@ class Watched(nn.Module):
         with torch.no_grad():
             asked = images.detach()
             owners = torch.cdist(asked.flatten(1), self.clean.flatten(1)).argmin(dim=1)
-            self.passes.index_add_(0, owners, torch.ones(len(owners)))
+            self.count(owners)
             wrong = logits.argmax(dim=1) != self.labels[owners]
             wrong &= self.passes[owners] <= PASSES
             found = distances(asked - self.clean[owners], self.norm)
             found = torch.where(wrong, found, torch.inf)
             self.nearest = self.nearest.scatter_reduce(0, owners, found, "amin")
         if logits.requires_grad:
-            ones = torch.ones(len(owners))
-            logits.register_hook(lambda _: self.passes.index_add_(0, owners, ones) and None)
+            logits.register_hook(partial(self.count, owners))
         self.seconds += time.process_time() - started
         return logits
+
+    def count(self, owners: Tensor, _: Tensor | None = None) -> None:
+        """One pass for each image that owns a row (M,); also the hook of a backward pass."""
+        self.passes.index_add_(0, owners, torch.ones(len(owners)))
 
 
 def ours(attack: Callable[..., Any], **settings: Any) -> Attack:
