@@ -146,7 +146,7 @@ SPECS = (
         budget=None,
     ),
     AttackSpec(
-        "brendel-bethge-l0", attacks.brendel_bethge, {"steps": 5, "decays": 2, "norm": "l0"}, "l0",
+        "brendel-bethge-l0", attacks.brendel_bethge, {"steps": 10, "decays": 3, "norm": "l0"}, "l0",
         budget=None,
     ),
     AttackSpec(

@@ -169,7 +169,8 @@ def test_an_image_is_solved_as_if_it_were_alone(norm: Norm) -> None:
     posed = problems(3, size=40)
     together = trust_region_step(*posed, UNIT, norm)
     for k in range(len(together)):
-        alone = trust_region_step(*(part[k : k + 1] for part in posed), UNIT, norm)
+        x_tilde, x, b, c, r = (part[k : k + 1] for part in posed)
+        alone = trust_region_step(x_tilde, x, b, c, r, UNIT, norm)
         torch.testing.assert_close(alone, together[k : k + 1], rtol=0, atol=1e-9)
 
 

@@ -145,14 +145,16 @@ def brendel_bethge(
         margins = context.adversarial_loss(context.logits(x_adv), margin)
         queries = torch.ones_like(gradients)
         active = (margins <= 0).nonzero()[:, 0]
-        if start is None and len(active) > 0:
-            x_adv[active], found, passes = _gradient_start(context.select(active))
-            queries[active] += passes
-            gradients[active] += passes
-            active = active[found]
-        elif len(active) > 0:
-            x_adv[active] = given(context.select(active), start[active].to(x_adv))
-            queries[active] += 1
+        if len(active) > 0:
+            part = context.select(active)
+            if start is None:
+                x_adv[active], found, passes = _gradient_start(part)
+                queries[active] += passes
+                gradients[active] += passes
+                active = active[found]
+            else:
+                x_adv[active] = given(part, start[active].to(x_adv))
+                queries[active] += 1
         if len(active) > 0:
             part = context.select(active)
             x_start = _to_boundary(part, x_adv[active], norm, binary_search_steps)
