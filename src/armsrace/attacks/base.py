@@ -43,22 +43,27 @@ def call_model(model: Model, images: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class AttackContext:
-    """A model, images (N, C, H, W), labels (N,), targets (N,) or None, and the pixel bounds."""
+    """A model, images (N, C, H, W), labels (N,), targets (N,) or None, and the pixel bounds.
+
+    decisions: only the greatest of the model's outputs is used, so they need not be logits.
+    """
 
     model: Model
     images: Tensor
     labels: Tensor
     targets: Tensor | None
     bounds: Bounds
+    decisions: bool = False
 
     def logits(self, images: Tensor) -> Tensor:
         """Logits (N, K) of images (N, C, H, W), checked to be logits."""
         logits = call_model(self.model, images)
-        check_logits(logits, len(images))
+        check_logits(logits, len(images), self.decisions)
         check_classes(self.labels, logits.shape[1])
         if self.targets is not None:
             check_classes(self.targets, logits.shape[1], "targets")
-        return logits
+        # Booleans, as a one-hot answer may be, have no argmax.
+        return logits.to(images.dtype) if logits.dtype == torch.bool else logits
 
     def is_adversarial(self, logits: Tensor) -> Tensor:
         """(N,) bool: predicted the target, or without targets anything but the label."""
@@ -150,8 +155,9 @@ def checked_grad(value: Tensor, images: Tensor, retain_graph: bool = False) -> T
 
 @contextmanager
 def attack_context(
-    model: Model, images: Tensor, labels: Tensor, targets: Tensor | None, bounds: Bounds
-) -> Iterator[AttackContext]:
+    model: Model, images: Tensor, labels: Tensor, targets: Tensor | None, bounds: Bounds,
+    decisions: bool = False,
+) -> Iterator[AttackContext]:  # fmt: skip
     """Check the input and hold the model in evaluation mode while an attack runs.
 
     In training mode dropout and batch statistics would make a result depend on chance and on the
@@ -165,7 +171,7 @@ def attack_context(
         check_labels(targets, len(images), "targets")
     with eval_mode(model), torch.inference_mode(False):
         wanted = None if targets is None else _ordinary(targets)
-        yield AttackContext(model, _ordinary(images), _ordinary(labels), wanted, bounds)
+        yield AttackContext(model, _ordinary(images), _ordinary(labels), wanted, bounds, decisions)
 
 
 def _ordinary(tensor: Tensor) -> Tensor:
