@@ -65,7 +65,7 @@ def test_the_limit_holds(name: str, trained: nn.Module, some: Digits) -> None:
             assert found.success.all()
     with pytest.raises(ValueError, match=f"queries must be >= {fewest}, got {fewest - 1}"):
         attack(trained, *some, queries=fewest - 1)
-    with pytest.raises(TypeError, match="queries must be an integer, got 20.5"):
+    with pytest.raises(TypeError, match=r"queries must be an integer, got 20\.5"):
         attack(trained, *some, queries=20.5)
 
 

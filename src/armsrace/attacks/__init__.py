@@ -41,9 +41,9 @@ from armsrace.deprecation import renamed
 __all__ = [
     "auto_pgd", "bim", "boundary", "carlini_wagner_l0", "carlini_wagner_l2",
     "carlini_wagner_linf", "ddn", "deepfool", "fgsm", "finite_difference", "gaussian_noise",
-    "hop_skip_jump", "jsma", "latent_descent", "least_likely", "mi_fgsm", "on_manifold", "one_pixel", "pgd",
-    "pointwise", "rand_fgsm", "rays", "salt_and_pepper", "square", "substitute", "transfer",
-    "uniform_noise", "universal",
+    "hop_skip_jump", "jsma", "latent_descent", "least_likely", "mi_fgsm", "on_manifold",
+    "one_pixel", "pgd", "pointwise", "rand_fgsm", "rays", "salt_and_pepper", "square",
+    "substitute", "transfer", "uniform_noise", "universal",
 ]  # fmt: skip
 
 __getattr__ = renamed(

@@ -40,7 +40,7 @@ def rays(
     bounds: Bounds = UNIT,
     generator: torch.Generator | None = None,
 ) -> AttackResult:
-    """Flip the signs of ever smaller blocks of a direction in {−1, 1}^d where that brings it nearer.
+    """Flip signs in a direction of {−1, 1}^d, by ever smaller blocks, where that comes nearer.
 
     The image x + r d, clipped to the box, is adversarial beyond some radius r. A direction with a
     block of signs flipped is asked at the best radius so far. Where it is adversarial there, too,

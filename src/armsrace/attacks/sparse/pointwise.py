@@ -8,6 +8,7 @@ together, several per clean image; each stays adversarial.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -149,14 +150,13 @@ def _search(
         )
         used[active] += queries
         # Each phase has its own stream, since the passes of the first one depend on the batch.
-        resetting = _forked(stream)
+        numbers = partial(_numbers, keys, (together, *units), _forked(stream))
         found = is_adversarial.nonzero()[:, 0]
         image = active.repeat_interleave(together)[found]
+        row = image * together + found % together
         part = context.select(image)
         rows[found], queries = reset(
-            part, rows[found],
-            lambda: keys.uniform((together, *units), resetting)[active].flatten(0, 1)[found],
-            (search_limit - used)[image],
+            part, rows[found], partial(numbers, row), (search_limit - used)[image]
         )  # fmt: skip
         used = used.index_add(0, image, queries)
         distance = torch.full_like(is_adversarial, torch.inf, dtype=rows.dtype)
@@ -199,6 +199,11 @@ def _starts(
     images = torch.stack([one.images for one in noisy], dim=1).flatten(0, 1)
     is_adversarial = torch.stack([one.success for one in noisy], dim=1).flatten()
     return images, is_adversarial, torch.stack([one.queries for one in noisy]).sum(dim=0)
+
+
+def _numbers(keys: Keys, shape: tuple[int, ...], generator: torch.Generator, row: Tensor) -> Tensor:
+    """New numbers for some rows (M,) of all; shape: (restarts, 1 or C, H, W) of an image."""
+    return keys.uniform(shape, generator).flatten(0, 1)[row]
 
 
 def _forked(generator: torch.Generator) -> torch.Generator:
