@@ -92,8 +92,9 @@ def hop_skip_jump(
         * The nearest image of all steps comes back. The paper returns the last one, which may be
           farther away.
         * Noise is salt and pepper, as for `boundary`.
-        * θ is at least 2.4e-5 (more in half precision), since rounding decides closer to the
-          boundary. This changes L∞ and photographs, where the authors take γ = 1000.
+        * θ is at least 2.4e-5, and no bisection divides a distance shorter than 2.4e-5 of the
+          box's width (more in half precision), since rounding decides closer to the boundary. This
+          changes L∞ and photographs, where the authors take γ = 1000.
         * After 20 halvings of ξ the image stays where it is.
 
     Cost:
@@ -171,7 +172,8 @@ class _Hops(PerImage):
         # Next to the boundary, rounding decides; and rounding depends on the batch. float64 is
         # treated as float32, so that both take the same steps.
         eps = max(torch.finfo(dtype).eps for dtype in (x_adv.dtype, torch.float32))
-        self.theta, self.resolution = max(theta, eps ** (2 / 3)), 4 * eps
+        self.resolution = eps ** (2 / 3) * (context.bounds.upper - context.bounds.lower)
+        self.theta = max(theta, eps ** (2 / 3))
         self.bisections = max(1, math.ceil(-math.log2(self.theta)))
 
     def select(self, active: Tensor) -> None:
@@ -201,7 +203,7 @@ class _Hops(PerImage):
             else:
                 ball = batch_view(middle * radius)
                 candidates = bounds.clip(x + delta.clamp(-ball, ball))
-            is_adversarial = self._ask(candidates, torch.ones_like(low, dtype=torch.bool))
+            is_adversarial = self._ask(candidates, (high - low) * radius > self.resolution)
             self.x_t = torch.where(batch_view(is_adversarial), candidates, self.x_t)
             high = torch.where(is_adversarial, middle, high)
             low = torch.where(is_adversarial, low, middle)
@@ -213,12 +215,11 @@ class _Hops(PerImage):
     ) -> Tensor:
         """v_t (M, C, H, W): of length one in L2, or signs in L∞."""
         shape, bounds = self.x_t.shape[1:], self.context.bounds
-        width = bounds.upper - bounds.lower
         delta = self.theta * distances(self.x_tilde - self.context.images, self.norm)
         delta = delta * (math.sqrt(self.d) if self.norm == "l2" else self.d)
         if t == 1:
-            delta = torch.full_like(delta, FIRST_DELTA * width)
-        delta = delta.clamp_min(self.resolution * width * math.sqrt(self.d))
+            delta = torch.full_like(delta, FIRST_DELTA * (bounds.upper - bounds.lower))
+        delta = delta.clamp_min(self.resolution * math.sqrt(self.d))
         counts, total = self.affordable(directions), torch.zeros_like(self.x_t)
         # One seed per step: the draws must not depend on how the batch is cut.
         seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
