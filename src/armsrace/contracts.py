@@ -126,11 +126,12 @@ def check_labels(labels: Tensor, count: int, name: str = "labels") -> None:
         raise ValueError(f"{name} must be >= 0, got {int(labels.min())}")
 
 
-def check_logits(logits: Tensor, count: int) -> None:
+def check_logits(logits: Tensor, count: int, decisions: bool = False) -> None:
     """Raise unless logits are finite (N, K) with K >= 2, and are not probabilities.
 
     Softmax outputs are refused, since every loss here would apply softmax a second time. That hides
-    the gradient and is the most common way to make a model look robust.
+    the gradient and is the most common way to make a model look robust. Where only the decisions
+    matter, any scores without NaN will do: one-hot classes, probabilities, logarithms of zero.
     """
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != count:
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
@@ -138,6 +139,10 @@ def check_logits(logits: Tensor, count: int) -> None:
     if logits.shape[1] < 2:
         raise ValueError(f"model must return at least 2 logits per image, got {logits.shape[1]}")
     values = logits.detach()
+    if decisions:
+        if values.isnan().any():
+            raise ValueError("model must return scores that can be compared, got NaN")
+        return
     if not torch.isfinite(values).all():
         raise ValueError("model must return finite logits, got NaN or infinity")
     if are_probabilities(values):
@@ -184,6 +189,14 @@ def check_count(name: str, value: int, minimum: int = 1) -> None:
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name} must be an integer, got {value!r}")
     check_at_least(name, value, minimum)
+
+
+def query_limit(queries: int | None, minimum: int = 3) -> float:
+    """The limit of queries per image, infinite for None; raise if it is below the minimum."""
+    if queries is None:
+        return math.inf
+    check_count("queries", queries, minimum)
+    return queries
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

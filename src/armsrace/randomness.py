@@ -63,8 +63,26 @@ class Keys:
 
     def uniform(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
         """Numbers (N, *shape) uniform on [0, 1), of the images' dtype and device."""
+        return self._uniform(self._bits(shape, generator))
+
+    def uniform_calls(self, count: int, shape: Sequence[int], generator: torch.Generator) -> Tensor:
+        """What `count` calls of `uniform` would give one by one, in one tensor (N, count, *shape).
+
+        For searches whose single step needs few numbers: drawing them would take longer than the
+        step.
+        """
+        seeds = [
+            torch.randint(2**62, (), generator=generator, device=generator.device)
+            for _ in range(count)
+        ]
+        starts = _mix(self._hashes ^ torch.stack(seeds).to(self._hashes.device))[:, :, None]
+        bits = _mix(starts + torch.arange(math.prod(shape), device=self._hashes.device))
+        return self._uniform(bits).view(-1, count, *shape)
+
+    def _uniform(self, bits: Tensor) -> Tensor:
+        """Random words of 64 bits as numbers uniform on [0, 1)."""
         # float64 holds 53 bits: we take the top 53 of 64 and mask the sign bit away.
-        numbers = ((self._bits(shape, generator) >> 11) & (2**53 - 1)).double() / 2**53
+        numbers = ((bits >> 11) & (2**53 - 1)).double() / 2**53
         # Rounding to a shorter dtype may give 1, and log(1 − 1) is not finite.
         return numbers.to(self._dtype).clamp_max(1 - torch.finfo(self._dtype).eps / 2)
 

@@ -25,6 +25,7 @@ class AttackSpec:
     aims: finds most targets, as noise, which does not look for them, cannot.
     settles: within a tiny budget it finds the same images from every start.
     pixel_units: the options in pixel units, beside epsilon.
+    decisions: only the greatest of the model's answers counts, so they need not be logits.
     """
 
     name: str
@@ -41,6 +42,7 @@ class AttackSpec:
     aims: bool = True
     settles: bool = False
     pixel_units: tuple[str, ...] = ()
+    decisions: bool = False
 
     def run(
         self, model: Model, images: Tensor, labels: Tensor, *, scale: float = 1.0,
@@ -65,6 +67,7 @@ NOISE = {"repeats": 8, "levels": 4, "binary_search_steps": 2}
 BLIND: dict[str, Any] = {"gradients": False, "random": True}
 QUICK = {"classes": 2, "approach_steps": 8, "steps": 10, "final_steps": 10}
 NOISY: dict[str, Any] = {**BLIND, "aims": False}
+DECIDED: dict[str, Any] = {**NOISY, "decisions": True}
 
 SPECS = (
     AttackSpec("fgsm-linf", attacks.fgsm),
@@ -162,10 +165,23 @@ SPECS = (
         "jsma-logits-light", attacks.jsma, {"gamma": 0.03, "form": "logits", "theta": -1}, "l0",
         budget=None, fools=0.5, pixel_units=("theta",),
     ),
-    AttackSpec("salt-and-pepper", attacks.salt_and_pepper, NOISE, "l0", budget=None, **NOISY),
-    AttackSpec("gaussian-noise", attacks.gaussian_noise, NOISE, "l2", budget=None, **NOISY),
-    AttackSpec("uniform-noise", attacks.uniform_noise, NOISE, budget=None, fools=0.6, **NOISY),
-    AttackSpec("boundary", attacks.boundary, {"steps": 20}, "l2", budget=None, **NOISY),
+    AttackSpec("salt-and-pepper", attacks.salt_and_pepper, NOISE, "l0", budget=None, **DECIDED),
+    AttackSpec("gaussian-noise", attacks.gaussian_noise, NOISE, "l2", budget=None, **DECIDED),
+    AttackSpec("uniform-noise", attacks.uniform_noise, NOISE, budget=None, fools=0.6, **DECIDED),
+    AttackSpec("boundary", attacks.boundary, {"steps": 20}, "l2", budget=None, **DECIDED),
+    AttackSpec(
+        "hop-skip-jump-l2", attacks.hop_skip_jump, {"steps": 2, "initial_directions": 30}, "l2",
+        budget=None, **DECIDED,
+    ),
+    AttackSpec(
+        "hop-skip-jump-linf", attacks.hop_skip_jump,
+        {"steps": 2, "initial_directions": 30, "norm": "linf", "queries": 120}, budget=None,
+        **DECIDED,
+    ),
+    AttackSpec(
+        "rays", attacks.rays, {"queries": 80}, budget=None, gradients=False, aims=False,
+        decisions=True,
+    ),
     AttackSpec("square-linf", attacks.square, {"queries": 25}, budget=0.4, fools=0.6, **NOISY),
     AttackSpec(
         "square-l2", attacks.square, {"queries": 25, "norm": "l2"}, "l2", 7.0, fools=0.6, **NOISY
@@ -179,7 +195,7 @@ SPECS = (
         **NOISY,
     ),
     AttackSpec(
-        "pointwise", attacks.pointwise, {"restarts": 1, "norm": "l2"}, "l2", budget=None, **NOISY
+        "pointwise", attacks.pointwise, {"restarts": 1, "norm": "l2"}, "l2", budget=None, **DECIDED
     ),
     AttackSpec(
         "finite-difference-spsa", attacks.finite_difference, {"steps": 3, "samples": 60},
@@ -190,7 +206,7 @@ SPECS = (
         {"steps": 2, "samples": 60, "estimator": "nes", "norm": "l2"}, "l2", 7.0, **BLIND,
     ),
     AttackSpec("transfer", borrowed.transfer, gradients=False),
-    AttackSpec("substitute", borrowed.substitute, budget=0.4, fools=0.7, shared=True, **NOISY),
+    AttackSpec("substitute", borrowed.substitute, budget=0.4, fools=0.7, shared=True, **DECIDED),
     AttackSpec(
         "carlini-wagner-l2", attacks.carlini_wagner_l2,
         {"binary_search_steps": 2, "steps": 12, "step_size": 0.3, "initial_constant": 2.0},

@@ -1,4 +1,4 @@
-"""At equal queries at least as good as Foolbox's boundary attack and ART's square attack."""
+"""At equal queries at least as good as Foolbox's and ART's attacks."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from armsrace import attacks
+from armsrace.contracts import Norm
 from armsrace.norms import distances
 from tests.attacks.cases import Counting
 from tests.attacks.peers import Digits
@@ -36,6 +37,23 @@ def test_boundary_beats_foolbox(s3_cnn: nn.Module, right: Digits) -> None:
     assert ours.success.all() and int(ours.queries.sum()) <= counting.forwards
     medians = [distances(found - right[0], "l2").median() for found in (ours.images, theirs)]
     assert medians[0] <= medians[1], f"ours {medians[0]:.2f}, Foolbox's {medians[1]:.2f}"
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_hop_skip_jump_beats_foolbox(s3_cnn: nn.Module, right: Digits, norm: Norm) -> None:
+    images, labels = right
+    start = images[(labels[:, None] != labels).int().argmax(dim=1)]
+    counting = Counting(s3_cnn).eval()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        wrapped = foolbox.PyTorchModel(counting, bounds=(0, 1), device="cpu")
+        attack = foolbox.attacks.HopSkipJumpAttack(steps=6, constraint=norm)
+        theirs = attack(wrapped, *right, epsilons=None, starting_points=start)[1]
+    limit = counting.forwards // len(images)
+    ours = attacks.hop_skip_jump(s3_cnn, *right, norm=norm, queries=limit, start=start)
+    assert ours.success.all() and int(ours.queries.sum()) <= counting.forwards
+    means = [distances(found - images, norm).mean() for found in (ours.images, theirs)]
+    assert means[0] <= 1.02 * means[1], f"ours {means[0]:.3f}, Foolbox's {means[1]:.3f}"
 
 
 @pytest.mark.parametrize(("norm", "order", "epsilon"), [("linf", np.inf, 0.2), ("l2", 2, 3.0)])

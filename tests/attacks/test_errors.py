@@ -89,6 +89,10 @@ def _attack(spec: AttackSpec, changes: dict[str, Any]) -> None:
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
 def test_bad_input_is_named(spec: AttackSpec, fault: str) -> None:
     changes, kind, rule = BAD_INPUT[fault]
+    if spec.decisions and fault == "probabilities":
+        return  # the greatest probability is a decision, too
+    if spec.decisions and fault == "NaN logits":
+        rule = "model must return scores that can be compared, got NaN"
     with pytest.raises(kind, match=re.escape(rule)):
         _attack(spec, changes)
 

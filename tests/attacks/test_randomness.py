@@ -13,7 +13,7 @@ from torch import Tensor
 from armsrace.attacks.gradient.pgd import random_perturbation
 from armsrace.contracts import Norm
 from armsrace.norms import distances
-from armsrace.randomness import default_generator, normal, signs, uniform
+from armsrace.randomness import Keys, default_generator, normal, signs, uniform
 
 
 def _generator(seed: int = 0) -> torch.Generator:
@@ -54,6 +54,13 @@ def test_each_call_draws_anew(images: Tensor) -> None:
     generator = _generator()
     draws = [uniform(images, generator) for _ in range(3)]
     assert all((one != other).double().mean() > 0.99 for one, other in pairwise(draws))
+
+
+def test_many_calls_at_once_draw_what_each_would(images: Tensor) -> None:
+    keys, one_by_one, at_once = Keys(images), _generator(), _generator()
+    expected = torch.stack([keys.uniform((2, 3), one_by_one) for _ in range(5)], dim=1)
+    assert torch.equal(keys.uniform_calls(5, (2, 3), at_once), expected)
+    assert torch.equal(keys.uniform((4,), at_once), keys.uniform((4,), one_by_one))
 
 
 def test_dtype_follows_the_images_and_values_agree(images: Tensor) -> None:

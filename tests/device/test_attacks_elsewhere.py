@@ -223,6 +223,9 @@ CASES: dict[str, Callable[..., Any]] = {
     "estimated by nes": partial(estimated, estimator="nes"),
     "estimated by spsa": partial(estimated, estimator="spsa"),
     "expectation over rooms": in_rooms,
+    "hop-skip-jump from a start": partial(
+        started, attack=partial(attacks.hop_skip_jump, steps=2, initial_directions=20)
+    ),
     "imperceptible": imperceptible,
     "losses": losses,
     "on-manifold in float32": encoded,

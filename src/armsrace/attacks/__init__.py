@@ -12,7 +12,9 @@ from armsrace.attacks.adaptive import estimated_gradient as estimated_gradient
 from armsrace.attacks.adaptive import unrolled as unrolled
 from armsrace.attacks.black_box.boundary import boundary
 from armsrace.attacks.black_box.gradient_estimation import finite_difference
+from armsrace.attacks.black_box.hop_skip_jump import hop_skip_jump
 from armsrace.attacks.black_box.noise import gaussian_noise, salt_and_pepper, uniform_noise
+from armsrace.attacks.black_box.rays import rays
 from armsrace.attacks.black_box.square import square
 from armsrace.attacks.black_box.substitute import substitute
 from armsrace.attacks.black_box.transfer import transfer
@@ -47,10 +49,10 @@ from armsrace.deprecation import renamed
 __all__ = [
     "alma", "auto_pgd", "bim", "boundary", "brendel_bethge", "carlini_wagner_l0",
     "carlini_wagner_l2", "carlini_wagner_linf", "ddn", "deepfool", "ead", "fab", "fgsm",
-    "finite_difference", "fmn", "gaussian_noise", "jsma", "latent_descent", "least_likely",
-    "mi_fgsm", "minimum_norm", "on_manifold", "one_pixel", "pgd", "pointwise", "rand_fgsm",
-    "salt_and_pepper", "sigma_zero", "square", "substitute", "superdeepfool", "transfer",
-    "uniform_noise", "universal",
+    "finite_difference", "fmn", "gaussian_noise", "hop_skip_jump", "jsma", "latent_descent",
+    "least_likely", "mi_fgsm", "minimum_norm", "on_manifold", "one_pixel", "pgd", "pointwise",
+    "rand_fgsm", "rays", "salt_and_pepper", "sigma_zero", "square", "substitute",
+    "superdeepfool", "transfer", "uniform_noise", "universal",
 ]  # fmt: skip
 
 __getattr__ = renamed(

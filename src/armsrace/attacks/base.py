@@ -96,6 +96,7 @@ class AttackContext:
 
     epsilon: the budget, a number or (N, 1, 1, 1). dtype: of the caller's images and of the result.
     An attack on images in half precision computes in float32, and the model sees half precision.
+    decisions: only the greatest of the model's outputs is used, so they need not be logits.
     """
 
     model: Model
@@ -105,15 +106,16 @@ class AttackContext:
     bounds: Bounds
     epsilon: Any = None
     dtype: torch.dtype | None = None
+    decisions: bool = False
 
     def logits(self, images: Tensor) -> Tensor:
         """Logits (N, K) of images (N, C, H, W), checked to be logits."""
         logits = call_model(self.model, images)
-        check_logits(logits, len(images))
+        check_logits(logits, len(images), self.decisions)
         check_classes(self.labels, logits.shape[1])
         if self.targets is not None:
             check_classes(self.targets, logits.shape[1], "targets")
-        elif rejects(self.model):
+        if self.targets is None and rejects(self.model):
             return self._rejection_as_label(logits)
         return logits
 
@@ -279,7 +281,7 @@ def checked_grad(value: Tensor, images: Tensor, retain_graph: bool = False) -> T
 @contextmanager
 def attack_context(
     model: Model, images: Tensor, labels: Tensor, targets: Tensor | None, bounds: Bounds,
-    epsilon: float | Tensor | None = None,
+    epsilon: float | Tensor | None = None, decisions: bool = False,
 ) -> Iterator[AttackContext]:  # fmt: skip
     """Check the input and hold the model in evaluation mode while an attack runs.
 
@@ -299,7 +301,14 @@ def attack_context(
         copied = images.detach().to(working, copy=True)
         shown = model if dtype == working else _InDtype(model, dtype)
         yield AttackContext(
-            shown, copied, _ordinary(labels), wanted, bounds, _per_image(epsilon, copied), dtype
+            shown,
+            copied,
+            _ordinary(labels),
+            wanted,
+            bounds,
+            _per_image(epsilon, copied),
+            dtype,
+            decisions,
         )
 
 

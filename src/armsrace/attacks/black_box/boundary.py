@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from armsrace.attacks.base import AttackContext, PerImage, attack_context, check_start
-from armsrace.attacks.black_box.starting_points import given, halved, noise
+from armsrace.attacks.black_box.starting_points import halved, starts
 from armsrace.contracts import (
     UNIT,
     AttackResult,
@@ -19,6 +19,7 @@ from armsrace.contracts import (
     Model,
     check_at_least,
     check_count,
+    query_limit,
 )
 from armsrace.norms import batch_view, distances
 from armsrace.randomness import Keys, default_generator
@@ -46,6 +47,7 @@ def boundary(
     spherical_step: float = 0.2,
     source_step: float = 0.01,
     tries: int = 50,
+    queries: int | None = None,
     start: Tensor | None = None,
     targets: Tensor | None = None,
     bounds: Bounds = UNIT,
@@ -59,7 +61,7 @@ def boundary(
     with each success and shrink with each failure.
 
     Args:
-        model: images to logits (N, K); only the greatest is used.
+        model: images to answers (N, K) of any kind, of which only the greatest is used.
         images: (N, C, H, W), pixels inside `bounds`.
         labels: (N,) int64, the true classes.
         steps: candidates per image; the paper takes 25,000 where it reports MNIST.
@@ -67,6 +69,7 @@ def boundary(
             boundary that is rough at its scale, such as that of a network behind rounded pixels.
         source_step: ε, the first step toward the image.
         tries: noise images at most, in search of an adversarial one to start from.
+        queries: forward passes per image at most, at least 3; no limit by default.
         start: (N, C, H, W), adversarial images to start from instead of noise.
         targets: (N,) int64 wanted classes. Noise is seldom classified as one of them, so give
             images of these classes as `start`.
@@ -107,40 +110,45 @@ def boundary(
     check_count("tries", tries)
     check_at_least("spherical_step", spherical_step, 0)
     check_at_least("source_step", source_step, 0)
-    with attack_context(model, images, labels, targets, bounds) as context, torch.no_grad():
+    limit = query_limit(queries)
+    checked = attack_context(model, images, labels, targets, bounds, decisions=True)
+    with checked as context, torch.no_grad():
         if start is not None:
             check_start(start, images, bounds)
         generator = default_generator(generator)
-        best_adv, queries = context.images.clone(), torch.ones_like(context.labels)
+        best_adv, used = context.images.clone(), torch.ones_like(context.labels)
         active = (~context.is_adversarial(context.logits(best_adv))).nonzero()[:, 0]
         keys = Keys(best_adv)
-        x_adv = best_adv[active]
-        if start is None:
-            x_adv, found, tried = noise(context.select(active), keys[active], tries, generator)
-            queries[active] += tried
+        if len(active) > 0:
+            given_start = None if start is None else start[active]
+            tries = int(min(tries, limit - 2))
+            x_adv, found, tried = starts(
+                context.select(active), given_start, keys[active], tries, generator
+            )
+            used[active] += tried
             x_adv, active = x_adv[found], active[found]
-        elif len(active) > 0:
-            x_adv = given(context.select(active), start[active].to(best_adv))
-            queries[active] += 1
         if len(active) > 0:
             part = context.select(active)
-            x_adv = halved(part, x_adv, START_BISECTIONS)
-            queries[active] += START_BISECTIONS
+            x_adv, bisections = halved(part, x_adv, START_BISECTIONS, limit - 1 - used[active])
+            used[active] += bisections
+            best_adv[active] = x_adv
             walk = _Walk(part, keys[active], x_adv, spherical_step, source_step)
             for step in range(1, steps + 1):
                 judge_sphere = step % SPHERE_EVERY == 0
-                walk.step(generator, judge_sphere)
-                queries[active] += 1 + judge_sphere
-                best_adv[active] = walk.x_adv
-                if watch is not None:
-                    watch(step, best_adv.clone(), queries.clone())
-                converged = walk.epsilon < CONVERGED
-                if converged.any():
-                    walk.select(~converged)
-                    active = active[~converged]
+                done = used[active] + judge_sphere > limit - 2
+                if step > 1:
+                    done |= walk.epsilon < CONVERGED
+                if done.any():
+                    walk.select(~done)
+                    active = active[~done]
                     if len(active) == 0:
                         break
-        return context.minimal_result(best_adv, queries, torch.zeros_like(queries))
+                walk.step(generator, judge_sphere)
+                used[active] += 1 + judge_sphere
+                best_adv[active] = walk.x_adv
+                if watch is not None:
+                    watch(step, best_adv.clone(), used.clone())
+        return context.minimal_result(best_adv, used, torch.zeros_like(used))
 
 
 class _Walk(PerImage):

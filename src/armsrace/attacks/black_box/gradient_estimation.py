@@ -52,6 +52,7 @@ def finite_difference(
     estimator: Estimator = "spsa",
     samples: int = 100,
     spacing: float | None = None,
+    queries: int | None = None,
     targets: Tensor | None = None,
     bounds: Bounds = UNIT,
     loss: Loss = cross_entropy,
@@ -68,6 +69,8 @@ def finite_difference(
         steps: steps, each with a new estimate; all are taken.
         step_size: in pixel units; 2.5 · epsilon / steps by default.
         estimator, samples, spacing: how the gradient is estimated, as for `estimated_gradient`.
+        queries: forward passes per image at most; so many steps are taken as fit, of which the
+            first must. No limit by default.
         targets: (N,) int64 wanted classes.
         bounds: the box of valid pixels, kept by each step and each probe.
         loss: the loss of each image.
@@ -103,12 +106,18 @@ def finite_difference(
         model, estimator=estimator, samples=samples, spacing=spacing, bounds=bounds,
         generator=generator,
     )  # fmt: skip
+    if queries is not None:
+        check_count("steps", steps)
+        check_images(images, bounds)
+        cost = 1 + estimated.cost(images)
+        check_count("queries", queries, 1 + cost)
+        steps = min(steps, (queries - 1) // cost)
     result = pgd(
         estimated, images, labels, epsilon=epsilon, steps=steps, step_size=step_size, norm=norm,
         random_start=False, targets=targets, bounds=bounds, loss=loss,
     )  # fmt: skip
-    queries = result.queries + steps * estimated.cost(images)
-    return replace(result, queries=queries, gradients=torch.zeros_like(result.gradients))
+    used = result.queries + steps * estimated.cost(images)
+    return replace(result, queries=used, gradients=torch.zeros_like(result.gradients))
 
 
 def estimated_gradient(

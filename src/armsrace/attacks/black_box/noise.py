@@ -12,7 +12,16 @@ import torch
 from torch import Generator, Tensor
 
 from armsrace.attacks.base import AttackContext, attack_context
-from armsrace.contracts import UNIT, AttackResult, Bounds, Model, Norm, check_choice, check_count
+from armsrace.contracts import (
+    UNIT,
+    AttackResult,
+    Bounds,
+    Model,
+    Norm,
+    check_choice,
+    check_count,
+    query_limit,
+)
 from armsrace.norms import batch_view, distances
 from armsrace.randomness import Keys, default_generator
 
@@ -37,6 +46,7 @@ def salt_and_pepper(
     repeats: int = 100,
     levels: int = 20,
     binary_search_steps: int = 6,
+    queries: int | None = None,
     targets: Tensor | None = None,
     bounds: Bounds = UNIT,
     generator: Generator | None = None,
@@ -44,7 +54,7 @@ def salt_and_pepper(
     """The fewest random pixels set to black or white that fool the model.
 
     Args:
-        model: images to logits (N, K).
+        model: images to answers (N, K) of any kind, of which only the greatest is used.
         images: (N, C, H, W), pixels inside `bounds`.
         labels: (N,) int64, the true classes.
         norm: "l0" or "l2", the norm in which the nearest noisy image is kept.
@@ -52,6 +62,7 @@ def salt_and_pepper(
         levels: the number of steps of the grid that the first draws climb until one succeeds. The
             level is the probability that a pixel, with all its channels, is set.
         binary_search_steps: bisections of the level after a draw has succeeded.
+        queries: forward passes per image at most, at least 3; no limit by default.
         targets: (N,) int64 wanted classes.
         bounds: the box of valid pixels; its two ends are pepper and salt.
         generator: the source of the draws; a new one seeded 0 by default.
@@ -86,7 +97,7 @@ def salt_and_pepper(
 
     return _minimal_noise(
         model, images, labels, targets, bounds, norm, _one_number_per_pixel, set_pixels, repeats,
-        levels, binary_search_steps, generator,
+        levels, binary_search_steps, queries, generator,
     )  # fmt: skip
 
 
@@ -98,6 +109,7 @@ def gaussian_noise(
     repeats: int = 100,
     levels: int = 20,
     binary_search_steps: int = 6,
+    queries: int | None = None,
     targets: Tensor | None = None,
     bounds: Bounds = UNIT,
     generator: Generator | None = None,
@@ -108,12 +120,13 @@ def gaussian_noise(
     the box.
 
     Args:
-        model: images to logits (N, K).
+        model: images to answers (N, K) of any kind, of which only the greatest is used.
         images: (N, C, H, W), pixels inside `bounds`.
         labels: (N,) int64, the true classes.
         repeats: independent draws of the noise.
         levels: the number of steps of the grid that the first draws climb until one succeeds.
         binary_search_steps: bisections of the level after a draw has succeeded.
+        queries: forward passes per image at most, at least 3; no limit by default.
         targets: (N,) int64 wanted classes.
         bounds: the box of valid pixels.
         generator: the source of the draws; a new one seeded 0 by default.
@@ -138,7 +151,7 @@ def gaussian_noise(
     """
     return _minimal_noise(
         model, images, labels, targets, bounds, "l2", Keys.normal, _additive(bounds), repeats,
-        levels, binary_search_steps, generator,
+        levels, binary_search_steps, queries, generator,
     )  # fmt: skip
 
 
@@ -150,6 +163,7 @@ def uniform_noise(
     repeats: int = 100,
     levels: int = 20,
     binary_search_steps: int = 6,
+    queries: int | None = None,
     targets: Tensor | None = None,
     bounds: Bounds = UNIT,
     generator: Generator | None = None,
@@ -160,12 +174,13 @@ def uniform_noise(
     are clipped to the box.
 
     Args:
-        model: images to logits (N, K).
+        model: images to answers (N, K) of any kind, of which only the greatest is used.
         images: (N, C, H, W), pixels inside `bounds`.
         labels: (N,) int64, the true classes.
         repeats: independent draws of the noise.
         levels: the number of steps of the grid that the first draws climb until one succeeds.
         binary_search_steps: bisections of the level after a draw has succeeded.
+        queries: forward passes per image at most, at least 3; no limit by default.
         targets: (N,) int64 wanted classes.
         bounds: the box of valid pixels.
         generator: the source of the draws; a new one seeded 0 by default.
@@ -190,7 +205,7 @@ def uniform_noise(
     """
     return _minimal_noise(
         model, images, labels, targets, bounds, "linf", _uniform_around_zero, _additive(bounds),
-        repeats, levels, binary_search_steps, generator,
+        repeats, levels, binary_search_steps, queries, generator,
     )  # fmt: skip
 
 
@@ -216,15 +231,17 @@ def _additive(bounds: Bounds) -> _Add:
 def _minimal_noise(
     model: Model, images: Tensor, labels: Tensor, targets: Tensor | None, bounds: Bounds,
     norm: Norm, draw: _Draw, add: _Add, repeats: int, levels: int, binary_search_steps: int,
-    generator: Generator | None,
+    queries: int | None, generator: Generator | None,
 ) -> AttackResult:  # fmt: skip
     """The search that all kinds of noise share: draw, find an adversarial level, bisect it."""
     check_count("repeats", repeats)
     check_count("levels", levels)
     check_count("binary_search_steps", binary_search_steps, 0)
+    limit = query_limit(queries)
     generator = default_generator(generator)
-    with attack_context(model, images, labels, targets, bounds) as context, torch.no_grad():
-        best, keys = _BestNoisy(context, add, norm), Keys(context.images)
+    checked = attack_context(model, images, labels, targets, bounds, decisions=True)
+    with checked as context, torch.no_grad():
+        best, keys = _BestNoisy(context, add, norm, limit), Keys(context.images)
         for repeat in range(repeats):
             noise = draw(keys, context.images.shape[1:], generator)
             grid = (repeat % levels + 1) / levels
@@ -242,8 +259,8 @@ def _minimal_noise(
 class _BestNoisy:
     """The nearest adversarial image so far, its level and distance, and the queries, per image."""
 
-    def __init__(self, context: AttackContext, add: _Add, norm: Norm) -> None:
-        self._context, self._add, self._norm = context, add, norm
+    def __init__(self, context: AttackContext, add: _Add, norm: Norm, limit: float) -> None:
+        self._context, self._add, self._norm, self._limit = context, add, norm, limit
         self.adv, self.queries = context.images.clone(), torch.ones_like(context.labels)
         is_adversarial = context.is_adversarial(context.logits(context.images))
         self.distance = torch.where(is_adversarial, 0.0, torch.inf).to(self.adv.dtype)
@@ -252,12 +269,14 @@ class _BestNoisy:
     def update(self, noise: Tensor, level: Tensor, active: Tensor) -> Tensor:
         """Try the active images (indices (M,)) at their levels; (M,) bool: nearer and adversarial.
 
-        Only those that are nearer than the best so far are sent to the model.
+        Only those that are nearer than the best so far are sent to the model, and only while the
+        queries last.
         """
         clean = self._context.images[active]
         noisy = self._add(clean, noise[active], batch_view(level[active]))
         distance = distances(noisy - clean, self._norm)
         improved = distance < self.distance[active]
+        improved &= self.queries[active] < self._limit - 1  # one is for the verdict
         nearer = active[improved]
         if len(nearer) > 0:
             part = self._context.select(nearer)

@@ -25,11 +25,13 @@ from armsrace.contracts import (
     check_epsilon,
 )
 from armsrace.losses import cross_entropy, margin
-from armsrace.norms import BUDGETED, batch_view, distances, normalize, per_row, project_l1_box
+from armsrace.norms import BUDGETED, distances, normalize, per_row, project_l1_box
 from armsrace.randomness import Keys, default_generator
 
 HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """Of 10,000 iterations: after each of these the fraction of pixels in a square is halved (§5.1)."""
+STEPS_PER_DRAW = 64
+"""Drawing the few numbers of one step would take longer than the step itself."""
 
 
 def square(
@@ -98,31 +100,36 @@ def square(
         best_adv, used = context.images.clone(), torch.ones_like(context.labels)
         active = (~context.loss(best_adv, loss)[1]).nonzero()[:, 0]
         part, keys = context.select(active), Keys(best_adv)[active]
-        x_adv, rounding = part.images, torch.finfo(best_adv.dtype).eps ** 0.75
+        x_adv, rounding = part.images.clone(), torch.finfo(best_adv.dtype).eps ** 0.75
         best_loss = torch.full_like(best_adv[active, 0, 0, 0], torch.finfo(best_adv.dtype).min)
-        steps = queries - 2
+        steps, draws = queries - 2, best_loss
         for step in range(steps):
             if len(active) == 0:
                 break
             if step == 0:
                 candidates = _initial(part.images, part.epsilon, norm, bounds, keys, generator)
             else:
+                drawn = (step - 1) % STEPS_PER_DRAW
+                if drawn == 0:
+                    shape = ((2 if norm == "linf" else 5) + images.shape[1],)
+                    draws = keys.uniform_calls(STEPS_PER_DRAW, shape, generator)
                 fraction = fraction_at(step / steps, share)
                 candidates = _sampled(
-                    part.images, x_adv, fraction, part.epsilon, norm, bounds, keys, generator
+                    part.images, x_adv, fraction, part.epsilon, norm, bounds, draws[:, drawn]
                 )
             candidates = part.within(candidates, norm, part.epsilon)
             losses, is_adversarial = part.loss(candidates, loss)
             used[active] += 1
             # A square that no filter sees changes the loss by rounding, which depends on the batch.
             better = is_adversarial | (losses > best_loss + rounding * best_loss.abs())
-            x_adv = torch.where(batch_view(better), candidates, x_adv)
+            x_adv[better] = candidates[better]  # few: copying all would cost as much as the squares
             best_loss = torch.where(better, losses, best_loss)
             if is_adversarial.any():
                 best_adv[active[is_adversarial]] = x_adv[is_adversarial]
                 going = ~is_adversarial
                 part, keys, active = part.select(going), keys[going], active[going]
                 x_adv, best_loss = x_adv[going], best_loss[going]
+                draws = draws[going]
         best_adv[active] = x_adv
         return context.result(best_adv, used, gradients=0)
 
@@ -151,14 +158,11 @@ def _initial(
 
 def _sampled(
     x: Tensor, x_adv: Tensor, fraction: float, epsilon: float | Tensor, norm: Norm,
-    bounds: Bounds, keys: Keys, generator: torch.Generator,
+    bounds: Bounds, draws: Tensor,
 ) -> Tensor:  # fmt: skip
     """Candidates (N, C, H, W) that differ from x_adv in random squares."""
-    channels = x.shape[1]
     if norm == "linf":
-        draws = keys.uniform((2 + channels,), generator)
         return linf_square(x, x_adv, side_of(fraction, x), epsilon, bounds, draws)
-    draws = keys.uniform((5 + channels,), generator)
     move = l2_square if norm == "l2" else l1_square
     return move(x, x_adv, side_of(fraction, x, 3), epsilon, bounds, draws)
 
@@ -180,11 +184,13 @@ def linf_square(
     Where that changes nothing the signs are reversed.
     """
     window = _window(_corners(draws[:, :2], h, x), h, x)
-    step = epsilon * _signs(draws[:, 2:, None, None])
-    moved = torch.where(window, bounds.clip(x + step), x_adv)
-    unchanged = (moved == x_adv).flatten(1).all(dim=1)
-    step = torch.where(batch_view(unchanged), -step, step)
-    return torch.where(window, bounds.clip(x + step), x_adv)
+    clean, current = _inside(x, window), _inside(x_adv, window)
+    step = epsilon * _signs(draws[:, 2:, None])
+    unchanged = (bounds.clip(clean + step) == current).flatten(1).all(dim=1)
+    step = torch.where(unchanged[:, None, None], -step, step)
+    candidates = x_adv.clone(memory_format=torch.contiguous_format)
+    _write(candidates, window, bounds.clip(clean + step))
+    return candidates
 
 
 def bumps(x: Tensor, epsilon: float | Tensor, norm: Norm, bounds: Bounds, draws: Tensor) -> Tensor:
@@ -214,17 +220,12 @@ def l2_square(
     A double bump η, upright or transposed, is added to what the first window holds, each of length
     one. The second window becomes clean. draws (N, 5 + C).
     """
-    delta = x_adv - x  # ν in the paper
-    corners = _corners(draws[:, :2], h, x)
-    w_1 = _window(corners, h, x)
-    both = w_1 | _window(_corners(draws[:, 2:4], h, x), h, x)
-    bump = double_bump(h, x)
-    eta = torch.where(draws[:, 4, None, None] < 0.5, bump, bump.T)
-    eta = _placed(eta, corners, x) * _signs(draws[:, 5:, None, None])
-    delta_new = _normalized(delta * w_1) + eta * w_1
+    delta = (x_adv - x).contiguous()  # ν in the paper
     unused = (per_row(epsilon) ** 2 - distances(delta, "l2") ** 2).clamp_min(0) / x.shape[1]
-    budget = (batch_view(unused) + _lengths(delta * both) ** 2).sqrt()
-    delta = torch.where(w_1, budget * _normalized(delta_new), delta.masked_fill(both, 0.0))
+    window, before, after = _emptied(delta, h, draws)
+    eta = _bumps_of(h, "l2", draws, x)
+    budget = (unused[:, None, None] + _lengths(before) ** 2 + _lengths(after) ** 2).sqrt()
+    _write(delta, window, budget * _normalized(_normalized(before) + eta))
     return bounds.clip(x + epsilon * normalize(delta, "l2"))
 
 
@@ -232,19 +233,35 @@ def l1_square(
     x: Tensor, x_adv: Tensor, h: int, epsilon: float | Tensor, bounds: Bounds, draws: Tensor
 ) -> Tensor:
     """As `l2_square` with lengths in L1, and an exact projection onto the ball and the box."""
-    delta, channels = x_adv - x, x.shape[1]
-    corners = _corners(draws[:, :2], h, x)
-    w_1 = _window(corners, h, x)
-    both = w_1 | _window(_corners(draws[:, 2:4], h, x), h, x)
-    bump = double_bump(h, x, "l1")
-    eta = torch.where(draws[:, 4, None, None] < 0.5, bump, bump.T)
-    eta = _placed(eta, corners, x) * _signs(draws[:, 5:, None, None])
-    delta_new = _normalized(delta * w_1, 1) + eta * w_1
-    unused = batch_view((per_row(epsilon) - distances(delta, "l1")).clamp_min(0))
+    delta = (x_adv - x).contiguous()
+    unused = (per_row(epsilon) - distances(delta, "l1")).clamp_min(0)
+    window, before, after = _emptied(delta, h, draws)
+    eta = _bumps_of(h, "l1", draws, x)
     # The authors have the factor C: what is too much, the projection takes away.
-    budget = unused + channels * _lengths(delta * both, 1)
-    delta = torch.where(w_1, budget * _normalized(delta_new, 1), delta.masked_fill(both, 0.0))
+    budget = unused[:, None, None] + x.shape[1] * (_lengths(before, 1) + _lengths(after, 1))
+    _write(delta, window, budget * _normalized(_normalized(before, 1) + eta, 1))
     return _within_l1(x, delta, epsilon, bounds)
+
+
+def _emptied(delta: Tensor, h: int, draws: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The first window, and what both windows held, (N, C, h²); both are set to zero.
+
+    What the second held is what lies outside of the first.
+    """
+    first, second = _corners(draws[:, :2], h, delta), _corners(draws[:, 2:4], h, delta)
+    w_1, w_2 = _window(first, h, delta), _window(second, h, delta)
+    before = _inside(delta, w_1)
+    _write(delta, w_1, torch.zeros_like(before))
+    after = _inside(delta, w_2)
+    _write(delta, w_2, torch.zeros_like(after))
+    return w_1, before, after
+
+
+def _bumps_of(h: int, norm: Norm, draws: Tensor, like: Tensor) -> Tensor:
+    """η (N, C, h²): the double bump, upright or transposed, with a sign per channel."""
+    bump = double_bump(h, like, norm)
+    eta = torch.where(draws[:, 4, None, None] < 0.5, bump, bump.T)
+    return eta.flatten(1)[:, None] * _signs(draws[:, 5:, None])
 
 
 def _within_l1(x: Tensor, delta: Tensor, epsilon: float | Tensor, bounds: Bounds) -> Tensor:
@@ -280,33 +297,33 @@ def _bump(height: int, width: int, order: int, like: Tensor) -> Tensor:
 
 def _corners(draws: Tensor, h: int, like: Tensor) -> Tensor:
     """The upper left corners (N, 2) of squares inside the image; draws (N, 2)."""
-    room = torch.tensor(like.shape[-2:], device=like.device) - h
+    rooms = [side - h for side in like.shape[-2:]]
     # A draw next to 1 may be rounded up to the size itself.
-    return torch.minimum((draws * (room + 1)).long(), room)
+    return torch.stack(
+        [
+            (draw * (room + 1)).long().clamp_max(room)
+            for draw, room in zip(draws.T, rooms, strict=True)
+        ],
+        dim=1,
+    )
 
 
 def _window(corners: Tensor, h: int, like: Tensor) -> Tensor:
-    """(N, 1, H, W) bool: the pixels of each square."""
-    rows, columns = (
-        (index >= corner[:, None]) & (index < corner[:, None] + h)
-        for index, corner in zip(_indices(like), corners.T, strict=True)
-    )
-    return (rows[:, :, None] & columns[:, None, :])[:, None]
+    """The pixels of each square, as indices (N, C, h²) into rows of H · W."""
+    side, width = torch.arange(h, device=like.device), like.shape[3]
+    rows, columns = corners[:, :, None].unbind(dim=1)
+    pixels = (rows + side)[:, :, None] * width + (columns + side)[:, None, :]
+    return pixels.flatten(1)[:, None].expand(-1, like.shape[1], -1)
 
 
-def _placed(shapes: Tensor, corners: Tensor, like: Tensor) -> Tensor:
-    """Shapes (N, h, h) at their corners (N, 1, H, W); undefined outside of the squares."""
-    h, image = shapes.shape[-1], torch.arange(len(shapes), device=like.device)
-    rows, columns = (
-        (index - corner[:, None]).clamp(0, h - 1)
-        for index, corner in zip(_indices(like), corners.T, strict=True)
-    )
-    return shapes[image[:, None, None], rows[:, :, None], columns[:, None, :]][:, None]
+def _inside(images: Tensor, window: Tensor) -> Tensor:
+    """The pixels of images (N, C, H, W) inside the windows, (N, C, h²)."""
+    return images.flatten(2).gather(2, window)
 
 
-def _indices(like: Tensor) -> list[Tensor]:
-    """The numbers of the rows, and those of the columns."""
-    return [torch.arange(size, device=like.device) for size in like.shape[-2:]]
+def _write(images: Tensor, window: Tensor, values: Tensor) -> None:
+    """Set the pixels inside the windows of contiguous images."""
+    images.view(*images.shape[:2], -1).scatter_(2, window, values)
 
 
 def _signs(draws: Tensor) -> Tensor:
@@ -315,10 +332,10 @@ def _signs(draws: Tensor) -> Tensor:
 
 
 def _lengths(values: Tensor, order: int = 2) -> Tensor:
-    """The L2 or L1 norm (N, C, 1, 1) of each channel."""
-    return torch.linalg.vector_norm(values, ord=order, dim=(2, 3), keepdim=True)
+    """The L2 or L1 norm (N, C, 1) of each channel of a window."""
+    return torch.linalg.vector_norm(values, ord=order, dim=2, keepdim=True)
 
 
 def _normalized(values: Tensor, order: int = 2) -> Tensor:
-    """Each channel scaled to length one; zero stays zero."""
+    """Each channel of a window scaled to length one; zero stays zero."""
     return values / _lengths(values, order).clamp_min(torch.finfo(values.dtype).tiny)

@@ -15,6 +15,20 @@ from armsrace.norms import batch_view
 from armsrace.randomness import Keys
 
 
+def starts(
+    context: AttackContext, start: Tensor | None, keys: Keys, tries: int,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """The caller's start, or noise without one: images (N, C, H, W), found (N,) bool, queries (N,).
+
+    start: (N, C, H, W) or None, the rows of the images of the context.
+    """
+    if start is None:
+        return noise(context, keys, tries, generator)
+    found = torch.ones_like(context.labels, dtype=torch.bool)
+    return given(context, start.to(context.images)), found, torch.ones_like(context.labels)
+
+
 def given(context: AttackContext, start: Tensor) -> Tensor:
     """The caller's start (N, C, H, W), refused unless all of it is adversarial; one query."""
     is_adversarial = context.is_adversarial(context.logits(start))
@@ -54,15 +68,22 @@ def noise(
     return images, found, queries
 
 
-def halved(context: AttackContext, start: Tensor, times: int) -> Tensor:
-    """The start (N, C, H, W), moved to the boundary by `times` bisections of the line to the image.
+def halved(
+    context: AttackContext, start: Tensor, times: int, left: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The start, moved to the boundary by bisections of the line to the image, and queries (N,).
 
-    The start must be adversarial; the result is. Each bisection costs a query.
+    The start must be adversarial; the result (N, C, H, W) is. Each of `times` bisections costs a
+    query, of which left (N,) are allowed.
     """
-    clean, x_adv = context.images, start
-    for _ in range(times):
-        middle = context.bounds.clip((clean + x_adv) / 2)
-        is_adversarial = batch_view(context.is_adversarial(context.logits(middle)))
-        x_adv = torch.where(is_adversarial, middle, x_adv)
-        clean = torch.where(is_adversarial, clean, middle)
-    return x_adv
+    clean, x_adv, queries = context.images.clone(), start.clone(), left.clamp(0, times).long()
+    for number in range(times):
+        active = (queries > number).nonzero()[:, 0]
+        if len(active) == 0:
+            break
+        part = context.select(active)
+        middle = context.bounds.clip((clean[active] + x_adv[active]) / 2)
+        is_adversarial = part.is_adversarial(part.logits(middle))
+        x_adv[active[is_adversarial]] = middle[is_adversarial]
+        clean[active[~is_adversarial]] = middle[~is_adversarial]
+    return x_adv, queries

@@ -48,6 +48,7 @@ def substitute(
     epochs: int = 10,
     learning_rate: float = 1e-3,
     batch_size: int = 128,
+    queries: int | None = None,
     targets: Tensor | None = None,
     bounds: Bounds = UNIT,
     generator: torch.Generator | None = None,
@@ -57,13 +58,15 @@ def substitute(
     To attack several batches with one substitute, call `train_substitute` and `transfer`.
 
     Args:
-        model: images to logits (N, K), of which only predictions are used.
+        model: images to answers (N, K) of any kind, of which only the greatest is used.
         images: (N, C, H, W), pixels inside `bounds`.
         labels: (N,) int64, the true classes.
         seeds, build, rounds, step, epochs, learning_rate, batch_size, generator: how the
             substitute is trained, as for `train_substitute`; seeds are converted to the dtype of
             the images.
         attack: any attack with its options set, called as for `transfer`.
+        queries: forward passes per image at most, an image's part of the training included; so
+            many rounds are trained as fit, and the seeds must. No limit by default.
         targets: (N,) int64 wanted classes.
         bounds: the box of valid pixels.
 
@@ -92,7 +95,12 @@ def substitute(
         >>> found.queries.sum() == 8 * 2**6 + 8, found.gradients.sum()
         (tensor(True), tensor(0))
     """
-    with attack_context(model, images, labels, targets, bounds):
+    checked = attack_context(model, images, labels, targets, bounds, decisions=True)
+    with checked:
+        if queries is not None:
+            check_count("rounds", rounds, 0)
+            check_count("queries", queries, 1 + math.ceil(len(seeds) / len(images)))
+            rounds = min(rounds, int(math.log2((queries - 1) * len(images) / len(seeds))))
         trained = train_substitute(
             model, seeds.to(images), build=build, rounds=rounds, step=step, epochs=epochs,
             learning_rate=learning_rate, batch_size=batch_size, bounds=bounds, generator=generator,
@@ -191,7 +199,7 @@ def train_substitute(
     torch_seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
     no_labels = torch.zeros(len(seeds), dtype=torch.int64, device=seeds.device)
     # With targets the oracle's answer is not read as adversarial or not, also where it rejects.
-    checked = attack_context(oracle, seeds, no_labels, no_labels, bounds)
+    checked = attack_context(oracle, seeds, no_labels, no_labels, bounds, decisions=True)
     # The state of every device is kept, since manual_seed seeds them all.
     with checked as context, torch.random.fork_rng():
         torch.manual_seed(torch_seed)

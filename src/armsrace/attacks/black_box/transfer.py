@@ -23,7 +23,7 @@ def transfer(
     """Attack a model of the attacker's own, and try the images on the model under attack.
 
     Args:
-        model: images to logits (N, K), of which only the final prediction is used.
+        model: images to answers (N, K) of any kind, of which only the greatest is used.
         images: (N, C, H, W), pixels inside `bounds`.
         labels: (N,) int64, the true classes.
         source: images to logits, the model that the attacker holds.
@@ -53,6 +53,6 @@ def transfer(
         (tensor(1), tensor(0))
     """
     options = {} if targets is None else {"targets": targets}
-    with attack_context(model, images, labels, targets, bounds) as context:
+    with attack_context(model, images, labels, targets, bounds, decisions=True) as context:
         found = attack(source, images, labels, bounds=bounds, **options)
         return context.result(found.images, queries=0, gradients=0)

@@ -20,6 +20,7 @@ from armsrace.contracts import (
     check_at_least,
     check_choice,
     check_count,
+    query_limit,
 )
 from armsrace.losses import log_odds
 from armsrace.randomness import Keys, default_generator
@@ -50,6 +51,7 @@ def one_pixel(
     colors: Literal["normal", "uniform"] = "normal",
     label_below: float = 0.05,
     target_above: float = 0.9,
+    queries: int | None = None,
     targets: Tensor | None = None,
     bounds: Bounds = UNIT,
     generator: torch.Generator | None = None,
@@ -73,6 +75,7 @@ def one_pixel(
         label_below: an image is done when it is adversarial and p(label) is smaller; 1 stops at the
             first success.
         target_above: the same with targets, where p(target) is greater; 0 stops at the first.
+        queries: forward passes per image at most, at least 3; no limit by default.
         targets: (N,) int64 wanted classes.
         bounds: the box of valid pixels.
         generator: source of positions, colors and parents; a new one seeded 0 by default.
@@ -111,6 +114,7 @@ def one_pixel(
     check_count("population", population, 4 if base == "random" else 3)
     check_count("generations", generations, 0)
     check_at_least("mutation", mutation[0], 0)
+    limit = query_limit(queries)
     if mutation[1] < mutation[0]:
         raise ValueError(f"mutation must be an interval (low, high), got {mutation}")
     # p(label) < label_below means that the log odds against the label are greater than this.
@@ -118,7 +122,7 @@ def one_pixel(
     enough = torch.tensor(certainty, dtype=torch.float64).logit().item()
     generator = default_generator(generator)
     with attack_context(model, images, labels, targets, bounds) as context, torch.no_grad():
-        best_adv, queries = context.images.clone(), torch.ones_like(context.labels)
+        best_adv, used = context.images.clone(), torch.ones_like(context.labels)
         best_fitness = torch.full_like(best_adv[:, 0, 0, 0], -torch.inf)
         # Genes are float64 whatever the images are, so that all dtypes get the same candidates.
         keys, shape = Keys(context.images.double()), (population, pixels, images.shape[1])
@@ -126,12 +130,15 @@ def one_pixel(
         active = (~context.is_adversarial(context.logits(best_adv))).nonzero()[:, 0]
         genes = children = genes[active]
         fitness = best_fitness[active][:, None].expand(-1, population)
-        for _ in range(1 + generations):
-            if len(active) == 0:
+        for generation in range(1 + generations):
+            # Where the queries do not last for a whole generation, the first of it are judged.
+            judged = int(min(population, limit - 2 - generation * population))
+            if len(active) == 0 or judged <= 0:
                 break
-            part = context.select(active)
+            part, children = context.select(active), children[:, :judged]
+            genes, fitness = genes[:, :judged], fitness[:, :judged]
             child_fitness, is_adversarial = _judged(part, children)
-            queries[active] += population
+            used[active] += judged
             # Rounding depends on the batch; a child that is equal up to rounding must not win.
             fitter = child_fitness > fitness + 1000 * torch.finfo(fitness.dtype).eps
             genes = torch.where(fitter[..., None, None], children, genes)
@@ -143,8 +150,10 @@ def one_pixel(
             best_adv[active[better]] = painted(part.images[better], winners, bounds)
             going = best_fitness[active] <= enough
             active, genes, fitness = active[going], genes[going], fitness[going]
+            if judged < population:
+                break
             children = _children(genes, fitness, base, mutation, keys[active], generator)
-        return context.minimal_result(best_adv, queries, torch.zeros_like(queries))
+        return context.minimal_result(best_adv, used, torch.zeros_like(used))
 
 
 def _check_probability(name: str, value: float) -> None:
