@@ -68,7 +68,7 @@ def test_ddn_is_foolbox_in_float64(exact: Exact, aimed: bool) -> None:
 def test_brendel_bethge_goes_no_further_than_foolbox(
     s3_cnn: nn.Module, some: Digits, norm: Norm, peer: str
 ) -> None:
-    """From the same start, in as many steps. Theirs in L0 takes minutes for an image."""
+    """From the same start, in as many steps. Theirs in L0 may take minutes."""
     pytest.importorskip("numba")
     images, labels = some[0][:5], some[1][:5]
     start = attacks.ddn(s3_cnn, images, labels, steps=20).images
