@@ -58,12 +58,14 @@ def test_ddn_is_foolbox_in_float64(exact: Exact, aimed: bool) -> None:
     theirs = _foolbox(foolbox.attacks.DDNAttack(steps=30), model, (images, goal))
     same = (ours - theirs).flatten(1).abs().amax(dim=1) < 1e-6
     assert same.double().mean() > 0.9
-    assert (distances(ours - images, "l2") <= distances(theirs - images, "l2") + 1e-6).all()
+    # Foolbox rounds 1 ± γ to float32, whatever the images' dtype.
+    assert (distances(ours - images, "l2") <= distances(theirs - images, "l2") + 1e-5).all()
     with torch.no_grad():
         read = model(ours).argmax(dim=1)
     assert (read == targets).all() if aimed else (read != labels).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("norm", "peer"), [("l2", "L2"), ("linf", "Linfinity"), ("l1", "L1")])
 def test_brendel_bethge_goes_no_further_than_foolbox(
     s3_cnn: nn.Module, some: Digits, norm: Norm, peer: str

@@ -245,7 +245,7 @@ def test_more_than_an_attack(name: str) -> None:
     same_on_both(CASES[name])
 
 
-WORKINGS = {"attack_context", "call_model", "compress", "mirror_paths", "reverberated"}
+WORKINGS = {"attack_context", "call_model", "compress", "mirror_paths", "rejects", "reverberated"}
 """Of the attacks, no attacks."""
 
 

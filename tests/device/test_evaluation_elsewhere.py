@@ -56,6 +56,10 @@ def curves(device: torch.device) -> Any:
         evaluation.robustness_curve(model, attacks.fgsm, images, labels, EPSILONS),
         evaluation.median_distance(images, found, "l2"),
         evaluation.accuracy_at(evaluation.perturbation_sizes(images, found, "l2"), EPSILONS),
+        evaluation.optimality(
+            evaluation.perturbation_sizes(images, found, "l2") + 0.1,
+            evaluation.perturbation_sizes(images, attacks.ddn(model, images, labels), "l2"),
+        ),
     )
 
 
@@ -89,7 +93,7 @@ CASES: dict[Callable[..., Any], tuple[str, ...]] = {
     spread: ("attack_in_batches", "seeded"),
     worst_case: ("autoattack", "worst_case"),
     targets: ("all_targets", "best_average_worst", "perturbation_sizes"),
-    curves: ("accuracy", "accuracy_at", "median_distance", "robustness_curve"),
+    curves: ("accuracy", "accuracy_at", "median_distance", "optimality", "robustness_curve"),
     partial(budgets, bisect=False): ("smallest_epsilon",),
     partial(budgets, bisect=True): ("smallest_epsilon",),
     masking: ("masking_report",),

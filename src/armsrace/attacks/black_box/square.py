@@ -185,7 +185,8 @@ def linf_square(
     """
     window = _window(_corners(draws[:, :2], h, x), h, x)
     clean, current = _inside(x, window), _inside(x_adv, window)
-    step = epsilon * _signs(draws[:, 2:, None])
+    size = epsilon.flatten(2) if isinstance(epsilon, Tensor) else epsilon
+    step = size * _signs(draws[:, 2:, None])
     unchanged = (bounds.clip(clean + step) == current).flatten(1).all(dim=1)
     step = torch.where(unchanged[:, None, None], -step, step)
     candidates = x_adv.clone(memory_format=torch.contiguous_format)

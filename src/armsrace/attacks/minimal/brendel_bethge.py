@@ -265,7 +265,7 @@ class _Search(PerImage):
         """Move x to the nearest point of the linear boundary within the trust region."""
         bounds = self.context.bounds
         # Beyond by the rounding error at least, or x might never count as adversarial.
-        scale = torch.where(self.margins < 0, overshoot, 2 - overshoot)
+        scale = torch.where(self.margins < 0, overshoot, 2 - overshoot).to(self.margins.dtype)
         c = self.rounding - scale * self.margins
         diagonal = (bounds.upper - bounds.lower) * self.x[0].numel() ** 0.5
         r = torch.full_like(c, learning_rate * diagonal)
@@ -305,7 +305,7 @@ def trust_region_step(
     largest = normal.abs().amax(dim=1).clamp_min(tiny)
     normal = normal / largest[:, None]
     length = torch.linalg.vector_norm(normal, dim=1).clamp_min(tiny)
-    normal = normal * (torch.where(c < 0, -1.0, 1.0) / length)[:, None]
+    normal = normal * (torch.where(c < 0, -1.0, 1.0).to(wide) / length)[:, None]
     # Where b vanishes the plane is infinitely far.
     c = (c.abs().to(wide) / largest / length).clamp_max(torch.finfo(wide).max)
     lower, upper = lower.clamp_max(0), upper.clamp_min(0)
@@ -422,7 +422,8 @@ class _Problem(PerImage):
         it with ‖δ‖₂ = r. Its t, by proportion, is the next to try.
         """
         (t_short, t_long), (s_short, s_long), (short, long) = ts, ss, deltas
-        step = self.r / (self.target != 0).sum(dim=1).clamp_min(1).sqrt()
+        changed = (self.target != 0).sum(dim=1).clamp_min(1).to(self.r.dtype)
+        step = self.r / changed.sqrt()
         side, twice = torch.zeros_like(step), torch.zeros_like(step, dtype=torch.bool)
         for _ in range(ROUNDS):
             fraction = _leaves_ball(short, long, self.r)

@@ -177,7 +177,7 @@ def _approach(problem: AttackContext, aims: Tensor, norm: Norm, steps: int) -> _
             is_adversarial = f > 0
         found.update(x, is_adversarial, norm)
         # f > 0 beyond the boundary, where f + w · (z − x_i) = 0.
-        back = torch.where(batch_view(is_adversarial), BETA, 1.0)
+        back = torch.where(batch_view(is_adversarial), BETA, 1.0).to(x.dtype)
         z = x + back * (found.z - x)
         beyond = -f - (w * (z - found.z)).flatten(1).sum(dim=1)
         delta = hyperplane_step(z, w, beyond, norm, bounds)
@@ -203,7 +203,7 @@ def _search(problem: AttackContext, found: _Found, norm: Norm, steps: int) -> No
         cosine = (1 + math.cos(math.pi * k / steps)) / 2
         alpha = LAST_ALPHA + (FIRST_ALPHA - LAST_ALPHA) * cosine
         gamma = LAST_GAMMA + (FIRST_GAMMA - LAST_GAMMA) * cosine
-        epsilon = epsilon * torch.where(is_adversarial, 1 - gamma, 1 + gamma)
+        epsilon = torch.where(is_adversarial, (1 - gamma) * epsilon, (1 + gamma) * epsilon)
         epsilon = torch.minimum(epsilon, found.distance * (1 - LAST_GAMMA / 10))
         epsilon = torch.minimum(epsilon, farthest)
         if norm == "linf":
