@@ -66,11 +66,11 @@ def test_ddn_is_foolbox_in_float64(exact: Exact, aimed: bool) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("norm", "peer"), [("l2", "L2"), ("linf", "Linfinity"), ("l1", "L1")])
+@pytest.mark.parametrize(("norm", "peer"), [("l2", "L2"), ("l1", "L1")])
 def test_brendel_bethge_goes_no_further_than_foolbox(
     s3_cnn: nn.Module, some: Digits, norm: Norm, peer: str
 ) -> None:
-    """From the same start, in as many steps. Theirs in L0 may take minutes."""
+    """From the same start, in as many steps. Theirs compiles for half a minute in each norm."""
     pytest.importorskip("numba")
     images, labels = some[0][:5], some[1][:5]
     start = attacks.ddn(s3_cnn, images, labels, steps=20).images
