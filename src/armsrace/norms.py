@@ -40,8 +40,9 @@ def project(perturbations: Tensor, norm: Norm, epsilon: float | Tensor) -> Tenso
 
     Args:
         perturbations: (N, C, H, W).
-        norm: of the ball, "linf", "l2" or "l1".
-        epsilon: the radius, in pixel units: one number, or (N, 1, 1, 1).
+        norm: of the ball, "linf", "l2", "l1" or "l0". In L0 the pixels that change most are kept,
+            and more of them where several change alike.
+        epsilon: the radius, in pixel units (in L0, pixels): one number, or (N, 1, 1, 1).
 
     References:
         Duchi et al. 2008, "Efficient projections onto the l1-ball", Figure 1 (by sorting).
@@ -51,6 +52,13 @@ def project(perturbations: Tensor, norm: Norm, epsilon: float | Tensor) -> Tenso
     if norm == "l2":
         lengths = distances(perturbations, "l2").clamp_min(torch.finfo(perturbations.dtype).tiny)
         return perturbations * batch_view((per_row(epsilon) / lengths).clamp_max(1.0))
+    if norm == "l0":
+        squares = perturbations.square().sum(dim=1).flatten(1)
+        counts = (torch.zeros_like(squares[:, 0]) + per_row(epsilon)).long()[:, None]
+        largest = squares.topk(min(squares.shape[1], max(1, int(counts.max()))), dim=1).values
+        smallest = largest.gather(1, (counts - 1).clamp(0, largest.shape[1] - 1))
+        kept = (squares >= smallest) & (counts > 0)
+        return perturbations * kept.view(len(perturbations), 1, *perturbations.shape[2:])
     # float64: a threshold rounded to float32 would leave the ball by one rounding error per pixel.
     magnitudes = perturbations.abs().flatten(1).double()
     ordered = magnitudes.sort(dim=1, descending=True).values

@@ -7,6 +7,7 @@ from itertools import product
 import torch
 from torch import Tensor, nn
 
+from armsrace.contracts import Norm
 from armsrace.losses import cross_entropy
 
 SHAPE = (1, 2, 4)
@@ -38,6 +39,21 @@ def some_images(count: int, seed: int = 1) -> Tensor:
 
 def some_labels(count: int, classes: int) -> Tensor:
     return torch.arange(count) % classes
+
+
+def two_classes(norm: Norm, count: int = 40) -> tuple[nn.Module, Tensor, Tensor, Tensor]:
+    """A linear model, images, the classes it predicts, and how far the other one is (count,).
+
+    Without the box the distance is the margin over the dual norm of its gradient.
+    """
+    model, images = linear(2), some_images(count)
+    with torch.no_grad():
+        logits = model(images)
+    weight = model[1].weight.detach()  # type: ignore[index]
+    dual = {"linf": 1, "l2": 2, "l1": torch.inf}[norm]
+    margins = (logits[:, 1] - logits[:, 0]).abs()
+    exact = margins / torch.linalg.vector_norm(weight[1] - weight[0], ord=dual)
+    return model, images, logits.argmax(dim=1), exact
 
 
 def loss_of(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from armsrace.attacks.minimal import brendel_bethge
 from armsrace.attacks.minimal.brendel_bethge import trust_region_step
 from armsrace.contracts import UNIT, Bounds, Norm
 from armsrace.norms import distances
-from tests.attacks.linear import linear, some_images
+from tests.attacks.linear import two_classes
 
 Digits = tuple[Tensor, Tensor]
 Given = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
@@ -187,14 +187,7 @@ def test_the_step_scales_with_the_box(norm: Norm) -> None:
 @pytest.mark.parametrize("aimed", [False, True])
 @pytest.mark.parametrize("norm", ["l2", "linf", "l1"])
 def test_it_finds_the_boundary_of_a_linear_model(norm: Norm, aimed: bool) -> None:
-    """With two classes and no box the distance is the margin over the dual norm."""
-    model, images = linear(2), some_images(40)
-    with torch.no_grad():
-        labels = model(images).argmax(dim=1)
-    weight, bias = model[1].weight.detach(), model[1].bias.detach()  # type: ignore[index]
-    normal, offset = weight[1] - weight[0], bias[1] - bias[0]
-    order = {"l2": 2, "linf": 1, "l1": torch.inf}[norm]
-    exact = (images.flatten(1) @ normal + offset).abs() / torch.linalg.vector_norm(normal, order)
+    model, images, labels, exact = two_classes(norm)
     found = attacks.brendel_bethge(
         model, images, labels, norm=norm, targets=1 - labels if aimed else None, steps=40,
         decays=1, bounds=Bounds(-20, 20),

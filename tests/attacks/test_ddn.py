@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from armsrace import attacks, evaluation
 from armsrace.contracts import Bounds
 from armsrace.losses import cross_entropy, log_odds
-from tests.attacks.linear import linear, some_images
+from tests.attacks.linear import two_classes
 
 Digits = tuple[Tensor, Tensor]
 
@@ -19,12 +19,7 @@ Digits = tuple[Tensor, Tensor]
 @pytest.mark.parametrize("aimed", [False, True])
 def test_it_finds_the_boundary_of_a_linear_model(aimed: bool) -> None:
     """With two classes the way is straight; the last step of the radius leaves it gamma off."""
-    model, images = linear(2), some_images(40)
-    with torch.no_grad():
-        labels = model(images).argmax(dim=1)
-    weight, bias = model[1].weight.detach(), model[1].bias.detach()  # type: ignore[index]
-    normal, offset = weight[1] - weight[0], bias[1] - bias[0]
-    exact = (images.flatten(1) @ normal + offset).abs() / normal.norm()
+    model, images, labels, exact = two_classes("l2")
     targets = 1 - labels if aimed else None
     found = attacks.ddn(model, images, labels, targets=targets, gamma=0.01, steps=300,
                         bounds=Bounds(-2, 3))  # fmt: skip

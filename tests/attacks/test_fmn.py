@@ -11,26 +11,18 @@ from torch import Tensor, nn
 
 from armsrace import attacks, evaluation
 from armsrace.attacks.base import attack_context
-from armsrace.attacks.minimal.fmn import _near_boundary, _project
+from armsrace.attacks.black_box.starting_points import nearest_in_balls
 from armsrace.contracts import UNIT, Bounds, Norm
-from armsrace.norms import distances, project
-from tests.attacks.linear import linear, some_images
+from armsrace.norms import distances
+from tests.attacks.linear import linear, some_images, two_classes
 
 Digits = tuple[Tensor, Tensor]
-DUAL = {"linf": 1, "l2": 2, "l1": torch.inf}
 
 
-@pytest.mark.parametrize("norm", DUAL)
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 @pytest.mark.parametrize("aimed", [False, True])
 def test_it_finds_the_boundary_of_a_linear_model(norm: Norm, aimed: bool) -> None:
-    """The distance is the margin over the dual norm of its gradient."""
-    model, images = linear(2), some_images(40)
-    with torch.no_grad():
-        logits = model(images)
-        labels = logits.argmax(dim=1)
-    weight = model[1].weight.detach()  # type: ignore[index]
-    margins = (logits[:, 1] - logits[:, 0]).abs()
-    exact = margins / torch.linalg.vector_norm(weight[1] - weight[0], ord=DUAL[norm])
+    model, images, labels, exact = two_classes(norm)
     found = attacks.fmn(model, images, labels, norm=norm, steps=200, first_alpha=1.0,
                         targets=1 - labels if aimed else None, bounds=Bounds(-20, 20))  # fmt: skip
     sizes = evaluation.perturbation_sizes(images, found, norm)
@@ -61,22 +53,6 @@ def test_it_needs_as_few_pixels_of_a_linear_model_as_can_be(attack: Any) -> None
     assert (sizes == fewest).double().mean() >= 0.7, (sizes, fewest)
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
-def test_each_image_has_a_ball_of_its_own(norm: Norm) -> None:
-    delta, epsilon = 2 * some_images(6) - 1, torch.tensor([0.0, 0.1, 0.5, 1.0, 3.0, 90.0])
-    found = _project(delta, norm, epsilon.double())
-    for k in range(6):
-        wanted = project(delta[k : k + 1], norm, float(epsilon[k]))
-        torch.testing.assert_close(found[k : k + 1], wanted, rtol=0, atol=1e-6)
-
-
-def test_l0_keeps_whole_pixels() -> None:
-    delta = torch.zeros(1, 3, 2, 2)
-    delta[0, :, 0, 0], delta[0, 0, 1, 1], delta[0, 1, 0, 1] = 0.6, 0.9, 0.1
-    kept = _project(delta, "l0", torch.tensor([1.0]))
-    assert torch.equal(kept[0, :, 0, 0], delta[0, :, 0, 0]) and distances(kept, "l0") == 1
-
-
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1", "l0"])
 def test_it_begins_near_the_boundary_of_a_starting_image(
     s3_cnn: nn.Module, digits: Digits, norm: Norm
@@ -86,10 +62,10 @@ def test_it_begins_near_the_boundary_of_a_starting_image(
     start = images[(labels[:, None] != labels[None]).int().argmax(dim=1)]
     start[0] = images[0]
     with torch.no_grad(), attack_context(s3_cnn, images, labels, None, UNIT) as context:
-        near = _near_boundary(context, start, norm)
-        adversarial = context.is_adversarial(context.logits(near))
-    assert adversarial[1:].all() and torch.equal(near[0], images[0])
-    way, whole = (distances(x - images, norm)[1:] for x in (near, start))
+        part = context.select(torch.arange(1, 20))
+        near = nearest_in_balls(part, start[1:], norm, 10)
+        assert part.is_adversarial(part.logits(near)).all()
+    way, whole = (distances(x - images[1:], norm) for x in (near, start[1:]))
     assert (way <= whole + 1e-4).all() and way.median() < 0.9 * whole.median()
     found = attacks.fmn(s3_cnn, images, labels, norm=norm, steps=10, start=start)
     sizes = evaluation.perturbation_sizes(images, found, norm)[1:]

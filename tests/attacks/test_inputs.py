@@ -68,8 +68,9 @@ def test_autocast_in_the_model(spec: AttackSpec, case: Case) -> None:
     if not spec.least_likely:
         wrong = model(result.images).argmax(dim=1) != case.labels
         assert torch.equal(result.success, wrong)
-        # Which images fall depends on how the processor rounds to bfloat16; that some do, does not.
-        assert int(result.success.sum()) >= int(case.run(spec).success.sum()) // 2
+        wanted = int(case.run(spec).success.sum())
+        # A search that ends on the boundary ends within its rounding, which is the processor's.
+        assert int(result.success.sum()) >= (wanted // 2 if spec.budget is None else wanted - 1)
 
 
 @every_attack

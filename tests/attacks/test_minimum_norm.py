@@ -11,23 +11,16 @@ from torch import Tensor, nn
 from armsrace import attacks, evaluation
 from armsrace.contracts import Bounds, Norm
 from armsrace.norms import distances
-from tests.attacks.linear import linear, some_images
+from tests.attacks.linear import two_classes
 from tests.attacks.peers import Digits
 
-DUAL = {"linf": 1, "l2": 2, "l1": torch.inf}
+NORMS = ("linf", "l2", "l1")
 
 
-@pytest.mark.parametrize("norm", DUAL)
+@pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("aimed", [False, True])
 def test_it_finds_the_boundary_of_a_linear_model(norm: Norm, aimed: bool) -> None:
-    """The distance is the margin over the dual norm of its gradient."""
-    model, images = linear(2), some_images(40)
-    with torch.no_grad():
-        logits = model(images)
-    labels = logits.argmax(dim=1)
-    weight = model[1].weight.detach()  # type: ignore[index]
-    margins = (logits[:, 1] - logits[:, 0]).abs()
-    exact = margins / torch.linalg.vector_norm(weight[1] - weight[0], ord=DUAL[norm])
+    model, images, labels, exact = two_classes(norm)
     targets = 1 - labels if aimed else None
     found = attacks.minimum_norm(
         model, images, labels, norm=norm, targets=targets, bounds=Bounds(-20, 20)
@@ -38,7 +31,7 @@ def test_it_finds_the_boundary_of_a_linear_model(norm: Norm, aimed: bool) -> Non
     assert (sizes <= exact * 1.005).all()
 
 
-@pytest.mark.parametrize("norm", DUAL)
+@pytest.mark.parametrize("norm", NORMS)
 def test_the_nearest_class_is_found_though_it_is_not_the_likeliest(norm: Norm) -> None:
     """The likeliest wrong class has a flat logit, and another pixel: its boundary is far away."""
     layer = nn.Linear(8, 3).double()

@@ -19,6 +19,7 @@ from armsrace.norms import (
     project_l1_box,
     steepest_direction,
 )
+from tests.attacks.linear import some_images
 
 EPSILON = st.sampled_from([0.0, 1e-6]) | st.floats(0.0, 20.0)
 
@@ -166,3 +167,19 @@ def test_the_l1_ball_within_the_box_has_a_nearest_point() -> None:
             # Where the point is nearest, no way from it to another makes an acute angle.
             angle = ((delta - found) * (other - found)).flatten(1).sum(dim=1)
             assert (angle <= 1e-9).all()
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1", "l0"])
+def test_each_image_has_a_ball_of_its_own(norm: Norm) -> None:
+    delta, epsilon = 2 * some_images(6) - 1, torch.tensor([0.0, 0.1, 0.5, 1.0, 3.0, 90.0])
+    found = project(delta, norm, epsilon.double().view(-1, 1, 1, 1))
+    for k in range(6):
+        wanted = project(delta[k : k + 1], norm, float(epsilon[k]))
+        torch.testing.assert_close(found[k : k + 1], wanted, rtol=0, atol=1e-12)
+
+
+def test_l0_keeps_whole_pixels() -> None:
+    delta = torch.zeros(1, 3, 2, 2)
+    delta[0, :, 0, 0], delta[0, 0, 1, 1], delta[0, 1, 0, 1] = 0.6, 0.9, 0.1
+    kept = project(delta, "l0", 1.0)
+    assert torch.equal(kept[0, :, 0, 0], delta[0, :, 0, 0]) and distances(kept, "l0") == 1

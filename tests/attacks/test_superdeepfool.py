@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import pytest
-import torch
 from torch import Tensor, nn
 
 from armsrace import attacks, evaluation
 from armsrace.contracts import Bounds
-from tests.attacks.linear import linear, some_images
+from tests.attacks.linear import two_classes
 
 Digits = tuple[Tensor, Tensor]
 
 
 @pytest.mark.parametrize("options", [{}, {"m": 1, "n": 1}, {"m": 2, "n": 3}])
 def test_the_distance_is_exact_on_a_linear_model(options: dict[str, int]) -> None:
-    model, images = linear(2), some_images(40)
-    with torch.no_grad():
-        labels = model(images).argmax(dim=1)
-    weight, bias = model[1].weight.detach(), model[1].bias.detach()  # type: ignore[index]
-    normal, offset = weight[1] - weight[0], bias[1] - bias[0]
-    exact = (images.flatten(1) @ normal + offset).abs() / normal.norm()
+    model, images, labels, exact = two_classes("l2")
     for targets in (None, 1 - labels):
         found = attacks.superdeepfool(
             model, images, labels, targets=targets, overshoot=1e-4, bounds=Bounds(-20, 20),

@@ -262,6 +262,11 @@ class AimedContext(AttackContext):
         """(N,) bool: predicted anything but the label."""
         return logits.argmax(dim=1) != self.labels
 
+    def gap(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Z_label − Z_target (N,), a loss: how far the target is behind the label."""
+        own, wanted = logits.gather(1, torch.stack([self.labels, targets], dim=1)).T
+        return own - wanted
+
 
 def checked_grad(value: Tensor, images: Tensor, retain_graph: bool = False) -> Tensor:
     """The gradient of a scalar with respect to the images, checked to be there and finite."""

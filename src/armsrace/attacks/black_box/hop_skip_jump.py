@@ -172,7 +172,7 @@ class _Hops(PerImage):
         # Next to the boundary, rounding decides; and rounding depends on the batch. float64 is
         # treated as float32, so that both take the same steps.
         eps = max(torch.finfo(dtype).eps for dtype in (x_adv.dtype, torch.float32))
-        self.resolution = eps ** (2 / 3) * (context.bounds.upper - context.bounds.lower)
+        self.resolution = eps ** (2 / 3) * context.bounds.width
         self.theta = max(theta, eps ** (2 / 3))
         self.bisections = max(1, math.ceil(-math.log2(self.theta)))
 
@@ -218,7 +218,7 @@ class _Hops(PerImage):
         delta = self.theta * distances(self.x_tilde - self.context.images, self.norm)
         delta = delta * (math.sqrt(self.d) if self.norm == "l2" else self.d)
         if t == 1:
-            delta = torch.full_like(delta, FIRST_DELTA * (bounds.upper - bounds.lower))
+            delta = torch.full_like(delta, FIRST_DELTA * bounds.width)
         delta = delta.clamp_min(self.resolution * math.sqrt(self.d))
         counts, total = self.affordable(directions), torch.zeros_like(self.x_t)
         # One seed per step: the draws must not depend on how the batch is cut.

@@ -223,7 +223,7 @@ def _additive(bounds: Bounds) -> _Add:
     """Noise scaled by the level and the width of the box, added, and clipped."""
 
     def add(images: Tensor, noise: Tensor, level: Tensor) -> Tensor:
-        return bounds.clip(images + level * (bounds.upper - bounds.lower) * noise)
+        return bounds.clip(images + level * bounds.width * noise)
 
     return add
 

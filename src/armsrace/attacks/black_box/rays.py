@@ -158,7 +158,7 @@ class _RaySearch(PerImage):
         self.trial, (count, self.d) = self.signs, self.signs.shape
         # Half precision is too coarse for a radius.
         wide = torch.promote_types(corners.dtype, torch.float32)
-        self.width = bounds.upper - bounds.lower
+        self.width = bounds.width
         self.radius = torch.full((count,), self.width, dtype=wide, device=corners.device)
         self.low = torch.zeros_like(self.radius)
         self.tolerance = max(tolerance / math.sqrt(self.d), 4 * torch.finfo(wide).eps) * self.width

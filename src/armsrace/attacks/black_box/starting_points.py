@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from armsrace.attacks.base import AttackContext
-from armsrace.norms import batch_view
+from armsrace.contracts import Norm
+from armsrace.norms import batch_view, distances, project
 from armsrace.randomness import Keys
 
 
@@ -66,6 +67,25 @@ def noise(
     found = torch.ones_like(context.labels, dtype=torch.bool)
     found[active] = False
     return images, found, queries
+
+
+def nearest_in_balls(context: AttackContext, start: Tensor, norm: Norm, steps: int) -> Tensor:
+    """The start, projected onto the smallest ball that leaves it adversarial; one query a step.
+
+    The start (N, C, H, W) must be adversarial; the result is.
+    """
+    x, x_adv = context.images, start.clone()
+    delta = start - x
+    radius = batch_view(distances(delta, norm))
+    low, high = torch.zeros_like(radius), torch.ones_like(radius)
+    for _ in range(steps):
+        middle = (low + high) / 2
+        candidates = context.bounds.clip(x + project(delta, norm, middle * radius))
+        is_adversarial = batch_view(context.is_adversarial(context.logits(candidates)))
+        x_adv = torch.where(is_adversarial, candidates, x_adv)
+        low = torch.where(is_adversarial, low, middle)
+        high = torch.where(is_adversarial, middle, high)
+    return x_adv
 
 
 def halved(

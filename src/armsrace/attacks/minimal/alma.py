@@ -124,7 +124,7 @@ def _algorithm_1(
     margins (N,): of the clean images. δ counts in widths of the box.
     """
     x, bounds = context.images, context.bounds
-    width = bounds.upper - bounds.lower
+    width = bounds.width
     x_adv, best_adv, best_distance = x, x, torch.full_like(margins, torch.inf)
     rho, mu, eta = torch.ones_like(margins), torch.ones_like(margins), torch.ones_like(margins)
     square, momentum = torch.ones_like(x), torch.zeros_like(x)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from armsrace.attacks.base import AttackContext, PerImage, attack_context, check_start
-from armsrace.attacks.black_box.starting_points import given
+from armsrace.attacks.black_box.starting_points import given, nearest_in_balls
 from armsrace.contracts import (
     UNIT,
     AttackResult,
@@ -157,7 +157,7 @@ def brendel_bethge(
                 queries[active] += 1
         if len(active) > 0:
             part = context.select(active)
-            x_start = _to_boundary(part, x_adv[active], norm, binary_search_steps)
+            x_start = nearest_in_balls(part, x_adv[active], norm, binary_search_steps)
             queries[active] += binary_search_steps
             search = _Search(part, x_start, norm, margins[active])
         for k in range(steps):
@@ -194,35 +194,6 @@ def _gradient_start(context: AttackContext) -> tuple[Tensor, Tensor, Tensor]:
         x_adv[active] = context.bounds.clip(x_adv[active] + length * normalize(grad, "l2"))
         length *= START_GROWTH
     return x_adv, found, passes
-
-
-def _to_boundary(context: AttackContext, x_start: Tensor, norm: Norm, steps: int) -> Tensor:
-    """Adversarial images (N, C, H, W) near the boundary, by bisection of the perturbation's size.
-
-    A fraction of a perturbation is nearer in the norm: the line in L2, the perturbation clipped in
-    L∞, its values shrunk by a constant in L1, and in L0 the pixels that change most.
-    """
-    x, delta, x_adv = context.images, x_start - context.images, x_start
-    sizes = delta.abs() if norm != "l0" else delta.abs().amax(dim=1, keepdim=True)
-    largest = batch_view(sizes.flatten(1).amax(dim=1))
-    low, high = torch.zeros_like(largest), torch.ones_like(largest)
-    for _ in range(steps):
-        fraction = (low + high) / 2
-        cut = (1 - fraction) * largest
-        if norm == "l2":
-            part = fraction * delta
-        elif norm == "linf":
-            part = torch.clamp(delta, -fraction * largest, fraction * largest)
-        elif norm == "l1":
-            part = delta.sign() * (sizes - cut).clamp_min(0)
-        else:
-            part = delta * (sizes > cut)
-        candidates = context.bounds.clip(x + part)
-        is_adversarial = batch_view(context.is_adversarial(context.logits(candidates)))
-        x_adv = torch.where(is_adversarial, candidates, x_adv)
-        low = torch.where(is_adversarial, low, fraction)
-        high = torch.where(is_adversarial, fraction, high)
-    return x_adv
 
 
 class _Search(PerImage):
@@ -267,7 +238,7 @@ class _Search(PerImage):
         # Beyond by the rounding error at least, or x might never count as adversarial.
         scale = torch.where(self.margins < 0, overshoot, 2 - overshoot).to(self.margins.dtype)
         c = self.rounding - scale * self.margins
-        diagonal = (bounds.upper - bounds.lower) * self.x[0].numel() ** 0.5
+        diagonal = bounds.width * self.x[0].numel() ** 0.5
         r = torch.full_like(c, learning_rate * diagonal)
         delta = trust_region_step(self.x_tilde, self.x, self.b, c, r, bounds, self.norm)
         # The sum may miss a clean value by its rounding error, and L0 would count the pixel.

@@ -98,7 +98,7 @@ def ead(
     check_choice("rule", rule, ("l1", "en"))
     check_at_least("beta", beta, 0)
     with attack_context(model, images, labels, targets, bounds) as context:
-        width = bounds.upper - bounds.lower
+        width = bounds.width
         best = BestAdversarials(context, confidence)
         fista = _Fista(best.clean, bounds, beta, step_size, steps)
         search = ConstantSearch(best.best_distance, initial_constant, binary_search_steps)

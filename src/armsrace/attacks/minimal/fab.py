@@ -176,15 +176,7 @@ def _algorithm_1(context: AttackContext, start: Tensor, steps: int, best: Neares
         part = context.select(indices)
         x_orig = part.images
         f, w, passes = _nearest_boundary(part, x, norm)
-        # δ and δ_orig: from x and from the clean image onto π, where f + w · (z − x) = 0.
-        delta = hyperplane_step(x, w, -f, norm, bounds)
-        gap = -f - (w * (x_orig - x)).flatten(1).sum(dim=1)
-        delta_orig = hyperplane_step(x_orig, w, gap, norm, bounds)
-        length, length_orig = distances(delta, norm), distances(delta_orig, norm)
-        total = (length + length_orig).clamp_min(torch.finfo(x.dtype).tiny)
-        alpha = batch_view((length / total).clamp_max(ALPHA_MAX))
-        x = bounds.clip((1 - alpha) * (x + ETA * delta) + alpha * (x_orig + ETA * delta_orig))
-
+        x = biased_step(x, x_orig, f, w, norm, bounds)
         logits = part.logits(x)
         is_adversarial, clearly = part.is_adversarial(logits), best.judge(indices, logits)[1]
         best.queries[indices] += 2
@@ -196,6 +188,22 @@ def _algorithm_1(context: AttackContext, start: Tensor, steps: int, best: Neares
             x, indices = x[active], indices[active]
 
 
+def biased_step(
+    x: Tensor, x_orig: Tensor, f: Tensor, w: Tensor, norm: Norm, bounds: Bounds
+) -> Tensor:
+    """x⁽ⁱ⁺¹⁾ (N, C, H, W): the mean of the projections of x and of the clean image onto π.
+
+    On the hyperplane π f + w · (z − x) = 0. f (N,), w (N, C, H, W).
+    """
+    delta = hyperplane_step(x, w, -f, norm, bounds)
+    gap = -f - (w * (x_orig - x)).flatten(1).sum(dim=1)
+    delta_orig = hyperplane_step(x_orig, w, gap, norm, bounds)
+    length, length_orig = distances(delta, norm), distances(delta_orig, norm)
+    total = (length + length_orig).clamp_min(torch.finfo(x.dtype).tiny)
+    alpha = batch_view((length / total).clamp_max(ALPHA_MAX))
+    return bounds.clip((1 - alpha) * (x + ETA * delta) + alpha * (x_orig + ETA * delta_orig))
+
+
 def _nearest_boundary(part: AttackContext, x: Tensor, norm: Norm) -> tuple[Tensor, Tensor, int]:
     """f (N,), above 0 beyond the boundary, its gradient w (N, C, H, W), and the backward passes.
 
@@ -203,14 +211,7 @@ def _nearest_boundary(part: AttackContext, x: Tensor, norm: Norm) -> tuple[Tenso
     abs(f) / ‖w‖ in the dual norm, without the box. With targets there is only theirs.
     """
     if isinstance(part, AimedContext):
-
-        def gap(logits: Tensor, targets: Tensor) -> Tensor:
-            """Z_label − Z_target (N,)."""
-            both = torch.stack([part.labels, targets], dim=1)
-            own, wanted = logits.gather(1, both).T
-            return own - wanted
-
-        return *part.loss_and_grad(x, gap), 1
+        return *part.loss_and_grad(x, part.gap), 1
     if part.targets is not None:
         return *part.loss_and_grad(x, margin), 1
     logits, grads = part.jacobian(x)

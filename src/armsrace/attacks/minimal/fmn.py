@@ -10,7 +10,8 @@ import math
 import torch
 from torch import Tensor
 
-from armsrace.attacks.base import AttackContext, PerImage, attack_context, check_start
+from armsrace.attacks.base import PerImage, attack_context, check_start
+from armsrace.attacks.black_box.starting_points import nearest_in_balls
 from armsrace.contracts import (
     UNIT,
     AttackResult,
@@ -22,7 +23,7 @@ from armsrace.contracts import (
     check_count,
 )
 from armsrace.losses import Loss, check_loss, log_odds
-from armsrace.norms import BUDGETED, batch_view, blocked_by_box, distances, normalize
+from armsrace.norms import BUDGETED, batch_view, blocked_by_box, distances, normalize, project
 
 DUAL = {"linf": 1, "l2": 2, "l1": torch.inf}
 """q of the dual norm: the least δ with g · δ = L has the p-norm L / ‖g‖_q."""
@@ -116,7 +117,7 @@ def fmn(
     """
     check_choice("norm", norm, (*BUDGETED, "l0"))
     check_count("steps", steps)
-    first_alpha = bounds.upper - bounds.lower if first_alpha is None else first_alpha
+    first_alpha = bounds.width if first_alpha is None else first_alpha
     check_at_least("first_alpha", first_alpha, 1e-6)
     last_alpha = first_alpha / 100 if last_alpha is None else last_alpha
     check_at_least("last_alpha", last_alpha, 0)
@@ -139,7 +140,10 @@ def fmn(
         queries, gradients = torch.ones_like(labels), torch.zeros_like(labels)
         part, x_k = context.select(active), context.images[active]
         if start is not None and len(active) > 0:
-            x_k = _near_boundary(part, start.to(x_k)[active], norm)
+            x_start = start.to(x_k)[active]
+            usable = part.is_adversarial(part.logits(x_start))
+            x_start = nearest_in_balls(part, x_start, norm, BISECTIONS)
+            x_k = torch.where(batch_view(usable), x_start, x_k)
             queries[active] += 1 + BISECTIONS
         state = _State(x_k, part.images, norm, bounds)
         for k in range(steps):
@@ -157,7 +161,7 @@ def fmn(
             step = alpha * normalize(g if step_norm == "l2" else g.sign(), "l2")
             # In L0 pixels rank by their whole step, whatever of it the box takes away.
             moved = state.x_k + step if norm == "l0" else bounds.clip(state.x_k + step)
-            delta = _project(moved - part.images, norm, state.epsilon)
+            delta = project(moved - part.images, norm, batch_view(state.epsilon))
             state.x_k = bounds.clip(part.images + delta)
             if patience is not None and (done := state.stalled >= patience).any():
                 x_adv[active[done]] = state.best_adv[done]
@@ -208,45 +212,3 @@ class _State(PerImage):
             larger = torch.where(self.found, larger, self.distance + (1 + gamma) * to_boundary)
         smaller = torch.minimum(smaller, self.best_distance)
         self.epsilon = torch.where(is_adversarial, smaller, larger).minimum(self._farthest)
-
-
-def _project(delta: Tensor, norm: Norm, epsilon: Tensor) -> Tensor:
-    """The nearest point (M, C, H, W), in L2, of the ball of each image's own radius (M,)."""
-    if norm == "linf":
-        return delta.clamp(-batch_view(epsilon), batch_view(epsilon))
-    if norm == "l2":
-        length = distances(delta, "l2").clamp_min(torch.finfo(delta.dtype).tiny)
-        return delta * batch_view((epsilon / length).clamp_max(1.0))
-    if norm == "l0":
-        squares = delta.square().sum(dim=1).flatten(1)
-        counts = epsilon.long()[:, None]
-        largest = squares.topk(max(1, int(counts.max())), dim=1).values
-        kept = (squares >= largest.gather(1, (counts - 1).clamp_min(0))) & (counts > 0)
-        return delta * kept.view(len(delta), 1, *delta.shape[2:])
-    # By sorting, as in `norms.project`, whose radius is one for all images.
-    magnitudes = delta.abs().flatten(1)
-    ordered = magnitudes.sort(dim=1, descending=True).values
-    excess = ordered.cumsum(dim=1) - epsilon[:, None]
-    counts = torch.arange(1, ordered.shape[1] + 1, device=delta.device)
-    support = (ordered * counts > excess).sum(dim=1, keepdim=True).clamp_min(1)
-    threshold = (excess.gather(1, support - 1) / support).clamp_min(0)
-    return delta.sign() * (magnitudes - threshold).clamp_min(0).view_as(delta)
-
-
-def _near_boundary(context: AttackContext, start: Tensor, norm: Norm) -> Tensor:
-    """For each start (M, C, H, W) its projection onto the smallest ball that leaves it adversarial.
-
-    It is the clean image where the start is not adversarial.
-    """
-    x, delta = context.images, start - context.images
-    farthest = distances(delta, norm)
-    usable = context.is_adversarial(context.logits(start))
-    lower, upper = torch.zeros_like(farthest), torch.ones_like(farthest)
-    for _ in range(BISECTIONS):
-        middle = (lower + upper) / 2
-        x_middle = x + _project(delta, norm, middle * farthest)
-        is_adversarial = context.is_adversarial(context.logits(x_middle))
-        lower = torch.where(is_adversarial, lower, middle)
-        upper = torch.where(is_adversarial, middle, upper)
-    found = x + _project(delta, norm, upper * farthest)
-    return torch.where(batch_view(usable), found, x)

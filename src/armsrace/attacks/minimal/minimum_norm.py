@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from armsrace.attacks.base import AttackContext, PerImage, attack_context
-from armsrace.attacks.minimal.fab import ALPHA_MAX, BETA, ETA, hyperplane_step
+from armsrace.attacks.minimal.fab import BETA, biased_step
 from armsrace.contracts import (
     UNIT,
     AttackResult,
@@ -111,13 +111,13 @@ def minimum_norm(
             _search(problem, found, norm, steps)
             gradients.index_add_(0, rows, torch.full_like(rows, steps))
             searches.index_add_(0, rows, torch.ones_like(rows))
-            # The nearest row of each image: rows are sorted by image, and the sort is stable.
-            order = found.distance.argsort(stable=True)
-            order = order[rows[order].argsort(stable=True)]
-            first = torch.ones_like(rows, dtype=torch.bool)
-            first[1:] = rows[order][1:] != rows[order][:-1]
-            found.select(order[first])
-            problem = problem.select(order[first])
+            # The nearest row of each image. Where no search has succeeded it is the first, kept.
+            table = torch.full_like(kept, torch.inf, dtype=x_adv.dtype)
+            table[kept] = found.distance
+            place = (kept.cumsum(dim=0) - 1).view_as(aims)
+            nearest = place.gather(1, table.view_as(aims).argmin(dim=1, keepdim=True))[:, 0]
+            found.select(nearest)
+            problem = problem.select(nearest)
             _search(problem, found, norm, final_steps)
             gradients[active] += final_steps
             searches[active] += 1
@@ -161,32 +161,18 @@ class _Found(PerImage):
 def _approach(problem: AttackContext, aims: Tensor, norm: Norm, steps: int) -> _Found:
     """FAB toward the boundary with the class aimed at (M,), one pass per step."""
     x, bounds = problem.images, problem.bounds
-    aimed = problem.aimed_at(aims)
-    rows = torch.arange(len(x), device=x.device)
     found = _Found(x)
-
-    def gap(logits: Tensor, aims: Tensor) -> Tensor:
-        """How far the class aimed at is behind (M,): Z_label − Z_aim, or the best other's."""
-        if problem.targets is None:
-            return logits[rows, problem.labels] - logits[rows, aims]
-        return margin(logits, aims)
-
     for _ in range(steps):
-        f, w, is_adversarial = aimed.loss_grad_and_success(found.z, gap)
-        if problem.targets is not None:
-            is_adversarial = f > 0
+        if problem.targets is None:
+            aimed = problem.aimed_at(aims)
+            f, w, is_adversarial = aimed.loss_grad_and_success(found.z, aimed.gap)
+        else:
+            f, w, is_adversarial = problem.loss_grad_and_success(found.z, margin)
         found.update(x, is_adversarial, norm)
-        # f > 0 beyond the boundary, where f + w · (z − x_i) = 0.
-        back = torch.where(batch_view(is_adversarial), BETA, 1.0).to(x.dtype)
-        z = x + back * (found.z - x)
-        beyond = -f - (w * (z - found.z)).flatten(1).sum(dim=1)
-        delta = hyperplane_step(z, w, beyond, norm, bounds)
-        beyond = -f - (w * (x - found.z)).flatten(1).sum(dim=1)
-        delta_orig = hyperplane_step(x, w, beyond, norm, bounds)
-        length, length_orig = distances(delta, norm), distances(delta_orig, norm)
-        total = (length + length_orig).clamp_min(torch.finfo(x.dtype).tiny)
-        alpha = batch_view((length / total).clamp_max(ALPHA_MAX))
-        found.z = bounds.clip((1 - alpha) * (z + ETA * delta) + alpha * (x + ETA * delta_orig))
+        # FAB asks again after a step back toward x; here f is carried there by its gradient.
+        z = torch.where(batch_view(is_adversarial), x + BETA * (found.z - x), found.z)
+        f = f + (w * (z - found.z)).flatten(1).sum(dim=1)
+        found.z = biased_step(z, x, f, w, norm, bounds)
     return found
 
 

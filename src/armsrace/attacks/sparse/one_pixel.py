@@ -209,7 +209,7 @@ def painted(images: Tensor, genes: Tensor, bounds: Bounds) -> Tensor:
     numbers = torch.arange(genes.shape[1], device=genes.device).expand_as(index)
     last = index.new_zeros(len(images), height * width).scatter_reduce(1, index, numbers, "amax")
     color = genes[..., 2:].take_along_dim(last.gather(1, index)[..., None], dim=1)
-    values = bounds.clip(bounds.lower + (bounds.upper - bounds.lower) * color).to(images.dtype)
+    values = bounds.clip(bounds.lower + bounds.width * color).to(images.dtype)
     indices = index[:, None].expand(-1, images.shape[1], -1)
     return images.flatten(2).scatter(2, indices, values.transpose(1, 2)).view_as(images)
 

@@ -81,7 +81,7 @@ def sigma_zero(
     check_at_least("threshold_rate", threshold_rate, 0)
     if patience is not None:
         check_count("patience", patience)
-    width = bounds.upper - bounds.lower
+    width = bounds.width
     with attack_context(model, images, labels, targets, bounds) as context, torch.no_grad():
         active = (~context.is_adversarial(context.logits(context.images))).nonzero()[:, 0]
         x_adv, passes = context.images.clone(), torch.zeros_like(labels)
