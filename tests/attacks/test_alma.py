@@ -33,14 +33,13 @@ def test_the_distance_is_almost_exact_on_a_linear_model(
     # With a target other classes may be in between: the distance is a lower bound.
     exact = each.amin(dim=1) if targets is None else each.gather(1, targets[:, None])[:, 0]
     found = attacks.alma(
-        model, images, labels, norm=norm, targets=targets, steps=400, bounds=Bounds(-2, 3)
+        model, images, labels, norm=norm, targets=targets, steps=800, bounds=Bounds(-2, 3)
     )
     sizes = evaluation.perturbation_sizes(images, found, norm)
     assert found.success.all()
     assert (sizes >= exact * (1 - 1e-9)).all()
     if not aimed or classes == 2:
-        # How many come so near depends on the processor's last bit: .875 of 40 with AVX2.
-        assert (sizes <= slack * exact + 1e-3).double().mean() >= 0.75
+        assert (sizes <= slack * exact + 1e-3).double().mean() >= 0.9
 
 
 def test_another_box_finds_the_same_images(
