@@ -98,6 +98,14 @@ def test_gradients_pass_by_every_way_that_students_take(across) -> None:
     assert not model(images).requires_grad
 
 
+def test_a_second_derivative_is_refused_with_a_word(across) -> None:
+    leaf = torch.rand(3, 1, 2, 2, dtype=torch.float64, requires_grad=True)
+    (grad,) = torch.autograd.grad(across(cubes)(leaf).sum(), leaf, create_graph=True)
+    for twice in (grad.sum(), grad.sum() + leaf.sum()):
+        with pytest.raises(RuntimeError, match="differentiates a model once, not twice"):
+            torch.autograd.grad(twice, leaf, retain_graph=True)
+
+
 def test_a_function_that_comes_home_is_the_same(across) -> None:
     assert across(lambda function: function)(cubes) is cubes
 

@@ -318,12 +318,14 @@ class _Remote(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: tuple[Tensor, ...]) -> None:
         ctx.call = inputs[0]
+        ctx.save_for_backward(*inputs[1:])
         fixed = zip(output, ctx.call.differentiable, strict=True)
         ctx.mark_non_differentiable(*(part for part, differentiable in fixed if not differentiable))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        found = iter(_Pullback.apply(ctx.call, *grads))
+        # The inputs go along, so that a second derivative is refused and not taken for zero.
+        found = iter(_Pullback.apply(ctx.call, len(grads), *grads, *ctx.saved_tensors))
         return None, *(next(found) if want else None for want in ctx.call.wanted)
 
 
@@ -331,12 +333,12 @@ class _Pullback(torch.autograd.Function):
     """The backward pass of a call; it has no derivative itself."""
 
     @staticmethod
-    def forward(call: _Call, *grads: Tensor) -> tuple[Tensor, ...]:
-        return call.backward(*grads)
+    def forward(call: _Call, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        return call.backward(*tensors[:count])
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: tuple[Tensor, ...]) -> None: ...
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        raise NotImplementedError("armsrace grade differentiates a model once, not twice")
+        raise RuntimeError("armsrace grade differentiates a model once, not twice")
