@@ -103,25 +103,25 @@ def contestants(norm: Norm) -> dict[str, Attack]:
     }
     alma = {"adv-lib ALMA": lambda m, x, y: adv_lib.alma(m, x, y, distance=norm, num_steps=STEPS)}
     own = {
-        "minimum norm": ours(attacks.minimum_norm, norm=norm),
-        "FMN": ours(attacks.fmn, norm=norm, steps=STEPS),
+        "armsrace minimum norm": ours(attacks.minimum_norm, norm=norm),
+        "armsrace FMN": ours(attacks.fmn, norm=norm, steps=STEPS),
     }
     of = foolbox.attacks
     return {
         "linf": own
         | {
-            "FAB": ours(attacks.fab, norm="linf", target_classes=3, steps=200),
-            "DeepFool": ours(attacks.deepfool, norm="linf"),
-            "APGD, bisected": bisected("linf", 0.5),
+            "armsrace FAB": ours(attacks.fab, norm="linf", target_classes=3, steps=200),
+            "armsrace DeepFool": ours(attacks.deepfool, norm="linf"),
+            "armsrace APGD, bisected": bisected("linf", 0.5),
         }
         | fmn
         | pdpgd,
         "l2": own
         | {
-            "DDN": ours(attacks.ddn, steps=STEPS),
-            "ALMA": ours(attacks.alma, norm="l2", steps=STEPS),
-            "SuperDeepFool": ours(attacks.superdeepfool),
-            "DeepFool": ours(attacks.deepfool),
+            "armsrace DDN": ours(attacks.ddn, steps=STEPS),
+            "armsrace ALMA": ours(attacks.alma, norm="l2", steps=STEPS),
+            "armsrace SuperDeepFool": ours(attacks.superdeepfool),
+            "armsrace DeepFool": ours(attacks.deepfool),
         }
         | {
             "adv-lib DDN": lambda m, x, y: adv_lib.ddn(m, x, y, steps=STEPS),
@@ -132,14 +132,17 @@ def contestants(norm: Norm) -> dict[str, Attack]:
         | fmn,
         "l1": own
         | {
-            "ALMA": ours(attacks.alma, norm="l1", steps=STEPS),
-            "EAD": ours(attacks.ead, steps=110),
+            "armsrace ALMA": ours(attacks.alma, norm="l1", steps=STEPS),
+            "armsrace EAD": ours(attacks.ead, steps=110),
         }
         | alma
         | fmn
         | pdpgd,
         "l0": own
-        | {"σ-zero": ours(attacks.sigma_zero, steps=STEPS), "JSMA": ours(attacks.jsma)}
+        | {
+            "armsrace σ-zero": ours(attacks.sigma_zero, steps=STEPS),
+            "armsrace JSMA": ours(attacks.jsma),
+        }
         | {
             "adv-lib σ-zero": lambda m, x, y: adv_lib.sigma_zero(m, x, y, num_steps=STEPS),
             "adv-lib VFGA": lambda m, x, y: adv_lib.vfga(m, x, y, targeted=False),

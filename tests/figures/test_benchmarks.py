@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from armsrace.figures import tables
-from armsrace.figures.tables import benchmarks
+from armsrace.figures.tables import benchmarks, minimal_distances
+from armsrace.ledger import measurements
 
 OUTCOMES = {
     "armsrace": {"seconds": 2.0, "queries": 1200.4, "success": 1.0, "median": 1.25},
@@ -45,3 +46,28 @@ def test_a_damaged_file_is_named(stored: Path, text: str) -> None:
     stored.write_text(text)
     with pytest.raises(ValueError, match=r"benchmark\.json cannot be read, run `make bench` again"):
         benchmarks()
+
+
+def recording(distances: list[float]) -> dict[str, object]:
+    columns = {"distances": distances, "seconds": [2.5], "passes": [1200.4]}
+    facts = {"settings": "", "data": "MNIST", "device": "CPU", "date": "", "commit": "abc"}
+    return {"columns": columns, "n": len(distances), **facts}
+
+
+def test_the_most_nearly_optimal_attack_comes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "measured").mkdir()
+    monkeypatch.setattr(measurements, "data_root", lambda: tmp_path)
+    rows = {
+        "net, l2, Peer A": recording([2.0, -1.0, 4.0]),
+        "net, l2, armsrace B": recording([1.0, 2.0, 4.0]),
+        "net, linf, armsrace B": recording([0.1, 0.2, 0.3]),
+    }
+    (tmp_path / "measured" / "attackbench.json").write_text(json.dumps(rows))
+    first, second = (made._repr_html_() for made in minimal_distances())
+    assert "median ‖δ‖∞" in first and "median ‖δ‖₂" in second
+    assert second.index("armsrace B") < second.index("Peer A")
+    # The envelope is [1, 2, 4]: of the 5 between its area and nothing's, Peer A leaves 3.
+    assert "<td>1.000</td>" in second and "<td>0.400</td>" in second
+    assert "<td>67%</td>" in second and "1,200" in second

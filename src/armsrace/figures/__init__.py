@@ -17,7 +17,7 @@ from armsrace.figures.maps import (
 )
 from armsrace.figures.sound import masking_curve, players, spectrograms
 from armsrace.figures.style import CYCLE, PALETTE, Plot, new_plot, styled, use_style
-from armsrace.figures.tables import ThreatModel, benchmarks, table
+from armsrace.figures.tables import ThreatModel, benchmarks, minimal_distances, table
 
 __all__ = [
     "CYCLE",
@@ -43,6 +43,7 @@ __all__ = [
     "live",
     "logits_along",
     "masking_curve",
+    "minimal_distances",
     "new_plot",
     "players",
     "robustness_curves",

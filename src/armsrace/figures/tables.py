@@ -9,10 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from armsrace.contracts import check_at_least, check_choice
+from armsrace.evaluation.robustness import optimality
 from armsrace.figures.interactive import Markup
+from armsrace.ledger.measurements import Recording, recorded
 from armsrace.resources import data_root
 
 ENDLESS = re.compile(r"\binf\b%?")
@@ -149,3 +152,41 @@ def _race(name: str, row: dict[str, Any]) -> Markup:
     threads = "one thread" if row["threads"] == 1 else f"{row['threads']} threads"
     caption = f"{name}: {row['n']} digits, {row['device']}, {threads}, {row['date']}"
     return table(rows, caption=caption, numbers=".4g")
+
+
+def minimal_distances() -> list[Markup]:
+    """One table per network and norm of `benchmarks/attackbench.py`, the most nearly optimal first.
+
+    Raises:
+        FileNotFoundError: nothing was recorded.
+        ValueError: its file is damaged.
+    """
+    contests: dict[tuple[str, str], dict[str, Recording]] = {}
+    for key, recording in recorded("attackbench").items():
+        network, norm, attack = key.split(", ", 2)
+        contests.setdefault((network, norm), {})[attack] = recording
+    order = list(BALLS)
+    ordered = sorted(contests, key=lambda contest: (contest[0], order.index(contest[1])))
+    return [_contest(*contest, contests[contest]) for contest in ordered]
+
+
+def _contest(network: str, norm: str, found: dict[str, Recording]) -> Markup:
+    """The table of one network and norm; a failure is stored as the distance −1."""
+    stored = {name: torch.tensor(row.columns["distances"]) for name, row in found.items()}
+    sizes = {name: torch.where(size < 0, torch.inf, size) for name, size in stored.items()}
+    envelope = torch.stack(list(sizes.values())).amin(dim=0)
+    turned = envelope.isfinite()
+    rank = {name: optimality(size[turned], envelope[turned]) for name, size in sizes.items()}
+    rows = [
+        {
+            "attack": name,
+            "optimality": f"{rank[name]:.3f}",
+            "success": f"{sizes[name].isfinite().double().mean():.0%}",
+            f"median {BALLS[norm]}": sizes[name].median().item(),
+            "passes per image": f"{found[name].columns['passes'][0]:,.0f}",
+            "seconds": f"{found[name].columns['seconds'][0]:.1f}",
+        }
+        for name in sorted(rank, key=lambda name: -rank[name])
+    ]
+    provenance = next(iter(found.values())).provenance
+    return table(rows, caption=f"{network}, {BALLS[norm]}: {provenance}", numbers=".3g")
