@@ -26,7 +26,9 @@ def test_float64_agrees_with_float32(
     sizes, doubles = (
         distances(r.images.double() - case.images, spec.norm) for r in (single, double)
     )
-    assert float(sizes.mean()) == pytest.approx(float(doubles.mean()), rel=0.02)
+    gaps = sizes - doubles  # Paired: equal up to 2 %, or up to what 50 images can tell.
+    chance = 3 * float(gaps.std()) / len(gaps) ** 0.5
+    assert abs(float(gaps.mean())) <= max(0.02 * float(doubles.mean()), chance)
     assert (single.success == double.success).double().mean() >= 0.9
     if spec.shared:
         return  # One perturbation for all: one decision at rounding size turns every image.
