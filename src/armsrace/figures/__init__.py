@@ -5,7 +5,7 @@ from armsrace.figures.curves import histogram, lines, logits_along, robustness_c
 from armsrace.figures.filters import filter_maps
 from armsrace.figures.gallery import Exhibit, gallery
 from armsrace.figures.images import attack_panel, confidence_bars, image_grid
-from armsrace.figures.interactive import Markup, live, slider
+from armsrace.figures.interactive import Markup, glue, live, slider
 from armsrace.figures.maps import (
     DigitMap,
     Marked,
@@ -36,6 +36,7 @@ __all__ = [
     "digit_maps",
     "filter_maps",
     "gallery",
+    "glue",
     "heat_map",
     "histogram",
     "image_grid",
