@@ -37,6 +37,7 @@ def files(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in folder.rglob("*.parquet")}
 
 
+@pytest.mark.slow
 def test_kill_9_in_the_middle_loses_and_repeats_nothing(tmp_path) -> None:
     process = subprocess.Popen([sys.executable, "-c", RUN, str(tmp_path)])
     patience = time.monotonic() + 120
