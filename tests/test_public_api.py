@@ -40,9 +40,9 @@ PUBLIC = {
         collected export measure read run run_folder
     """,
     "datasets": """
-        CIFAR10_CLASSES Dataset DatasetCorrupt DatasetNotFound FileStatus HELD_OUT Pictures
-        available celeba cifar10 describe download held_out image_folder load mnist status
-        training
+        CIFAR10_CLASSES Dataset DatasetCorrupt DatasetNotFound FileStatus HELD_OUT
+        IMAGENET_CLASSES Pictures available celeba cifar10 describe download held_out
+        image_folder load mnist status training
     """,
     "ledger": """
         Claim Measurement Recording Verdict check load_claims load_measured measure page record
