@@ -86,11 +86,13 @@ def export(
     seed: Seed = 0,
     folder: Folder = None,
 ) -> None:
-    """Write the outcomes of all finished jobs to one file, by default the shipped one."""
+    """Write the outcomes of all finished jobs to a file, or add them to the shipped one."""
     from armsrace.evaluation.arena import export as write
-    from armsrace.evaluation.arena.store import shipped_path
+    from armsrace.evaluation.arena.store import merged, shipped_path
 
     outcomes = _outcomes(digits, defense, attack, seed, folder)
+    if path is None:
+        outcomes = merged(outcomes, shipped_path())
     try:
         write(outcomes, path or shipped_path())
     except ValueError as error:

@@ -188,5 +188,5 @@ def _contest(network: str, norm: str, found: dict[str, Recording]) -> Markup:
         }
         for name in sorted(rank, key=lambda name: -rank[name])
     ]
-    provenance = next(iter(found.values())).provenance
-    return table(rows, caption=f"{network}, {BALLS[norm]}: {provenance}", numbers=".3g")
+    origins = "; ".join(dict.fromkeys(row.provenance for row in found.values()))
+    return table(rows, caption=f"{network}, {BALLS[norm]}: {origins}", numbers=".3g")

@@ -53,7 +53,15 @@ SESSION: dict[str, Measurement] = {}
 """The measurements of this process, by claim."""
 
 
-def measure(id: str, value: float, *, n: int, data: str | None = None, note: str = "") -> float:
+def measure(
+    id: str,
+    value: float,
+    *,
+    n: int,
+    data: str | None = None,
+    note: str = "",
+    recording: Recording | None = None,
+) -> float:
     """Record a measurement, show it with its claim if a notebook runs, and return the value.
 
     Args:
@@ -62,6 +70,8 @@ def measure(id: str, value: float, *, n: int, data: str | None = None, note: str
         n: on how many images it was measured.
         data: which images; by default the MNIST in use.
         note: what differs from the claim's protocol.
+        recording: the one that the value comes from. The measurement then has its data, device,
+            date, commit, command and settings, since it was not made here.
 
     Returns:
         The value.
@@ -76,11 +86,16 @@ def measure(id: str, value: float, *, n: int, data: str | None = None, note: str
         raise ValueError(f"value must be finite, got {value}")
     if n < 1:
         raise ValueError(f"n must be >= 1, got {n}")
-    found = Measurement(
-        id=id, value=float(value), n=n, data=data or _mnist(os.environ.get("ARMSRACE_DATA")),
-        device=device_name(), date=date.today().isoformat(), commit=code_version(), note=note,
-        command=command(),
-    )  # fmt: skip
+    if recording is not None:
+        origin = recording.model_dump(include={"data", "device", "date", "commit", "command"})
+        origin["note"] = note or recording.settings
+    else:
+        origin = {
+            "data": data or _mnist(os.environ.get("ARMSRACE_DATA")), "device": device_name(),
+            "date": date.today().isoformat(), "commit": code_version(), "note": note,
+            "command": command(),
+        }  # fmt: skip
+    found = Measurement(id=id, value=float(value), n=n, **origin)
     SESSION[id] = found
     if "IPython" in sys.modules:
         sys.modules["IPython"].display.display(found)
@@ -180,7 +195,8 @@ class Recording(BaseModel):
     def provenance(self) -> str:
         """One line for below a figure or a table."""
         data = self.data.partition(", from ")[0]
-        return f"n = {self.n:,}; {data}; {self.device}; {self.date}; {self.commit}"
+        ran = f"; {self.command}" if self.command else ""
+        return f"n = {self.n:,}; {data}; {self.device}; {self.date}; {self.commit}{ran}"
 
 
 RECORDINGS = TypeAdapter(dict[str, Recording])

@@ -165,5 +165,6 @@ def _number(claim: Claim, measured: Mapping[str, Measurement]) -> str:
         return "—"
     data = found.data.partition(", from ")[0]
     detail = f"n = {found.n:,}; {data}; {found.device}; {found.date}; {found.commit}"
+    detail += f"; {html.escape(found.note)}" if found.note else ""
     ran = f"<br><code>{html.escape(found.command)}</code>" if found.command else ""
     return f"<b>{found.value:.4g}</b> {html.escape(claim.unit)}<br><small>{detail}{ran}</small>"
