@@ -62,28 +62,42 @@ def attack() -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def test_panel_states_scale_and_verdicts(attack: tuple[Tensor, ...]) -> None:
     clean, changed, before, after = attack
     plot = figures.attack_panel(*attack)
-    grid = np.array(plot.axes[:8]).reshape(2, 4)
+    pictures, *bars, scale = plot.axes
+    titles = [text.get_text() for text in pictures.texts]
     for row in range(2):
-        drawn = grid[row, 1].images[0]
+        drawn = pictures.images[3 * row + 1]
         np.testing.assert_allclose(drawn.get_array(), (changed - clean)[row, 0], atol=1e-7)
         np.testing.assert_allclose(drawn.get_clim(), (-0.1, 0.1), atol=1e-6)
-        for column, rows in ((0, before), (2, after)):
-            assert (
-                f"“{rows[row].argmax()}”, {float(rows[row].max()):.1%}"
-                in grid[row, column].get_title()
-            )
-        heights = [bar.get_height() for bar in grid[row, 3].patches]
+        for column, images, rows in ((0, clean, before), (2, changed, after)):
+            np.testing.assert_array_equal(shown(pictures, 3 * row + column), images[row, 0])
+            verdict = f"“{rows[row].argmax()}”, {float(rows[row].max()):.1%}"
+            assert titles[3 * row + column].endswith(verdict)
+        heights = [bar.get_height() for bar in bars[row].patches]
         np.testing.assert_allclose(heights, torch.cat([before[row], after[row]]), atol=1e-6)
-    scale = plot.axes[8]
     assert [tick.get_text() for tick in scale.get_xticklabels()] == ["−0.1", "0", "+0.1"]
     assert "pixel" in scale.get_xlabel()
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_panel_hides_nothing(attack: tuple[Tensor, ...], rows: int) -> None:
+    plot = figures.attack_panel(*(part[:rows] for part in attack))
+    plot.canvas.draw()
+    pictures, *bars, scale = plot.axes
+    texts = [text.get_window_extent() for text in pictures.texts if text.get_text()]
+    boxes = [axes.get_tightbbox() for axes in (*bars, scale)]
+    boxes += [picture.get_window_extent() for picture in pictures.images]
+    boxes += [*texts, plot.legends[0].get_window_extent()]
+    for index, box in enumerate(boxes):
+        assert plot.bbox.x0 <= box.x0 and box.x1 <= plot.bbox.x1, "beyond the figure's sides"
+        assert plot.bbox.y0 <= box.y0 and box.y1 <= plot.bbox.y1, "above or below the figure"
+        assert not any(box.overlaps(other) for other in boxes[index + 1 :])
 
 
 def test_panel_scale_can_be_set_and_survives_no_change(attack: tuple[Tensor, ...]) -> None:
     clean, _, before, after = attack
     for reach, end in ((0.3, "+0.3"), (None, "+1")):
         plot = figures.attack_panel(clean, clean, before, after, reach=reach)
-        assert plot.axes[8].get_xticklabels()[-1].get_text() == end
+        assert plot.axes[-1].get_xticklabels()[-1].get_text() == end
 
 
 def test_panel_of_five_rows_stays_small(attack: tuple[Tensor, ...]) -> None:

@@ -141,6 +141,28 @@ def test_small_png_keeps_the_picture() -> None:
     assert np.abs(back - ramp).max() <= 2
 
 
+def test_picture_of_few_colors_is_kept_to_the_bit() -> None:
+    pixels = np.random.default_rng(4).integers(0, 4, (9, 13, 3), dtype=np.uint8) * 85
+    pixels = np.repeat(np.repeat(pixels, 5, axis=0), 3, axis=1)
+    drawn = io.BytesIO()
+    Image.fromarray(pixels).save(drawn, format="PNG")
+    back = Image.open(io.BytesIO(small_png(drawn.getvalue())))
+    np.testing.assert_array_equal(np.asarray(back.convert("RGB")), pixels)
+    few = Image.open(io.BytesIO(small_png(drawn.getvalue(), colors=16))).convert("RGB")
+    assert len(few.getcolors()) <= 16
+
+
+def test_ground_and_ink_keep_their_colors() -> None:
+    plot = figures.new_plot()
+    axes = plot.subplots()
+    axes.imshow(np.random.default_rng(5).random((40, 40, 3)))
+    pixels = np.asarray(Image.open(io.BytesIO(plot.png())).convert("RGB")).reshape(-1, 3)
+    colors, counts = np.unique(pixels, axis=0, return_counts=True)
+    assert colors[counts.argmax()].tolist() == [255, 255, 255]
+    ink = np.array(list(bytes.fromhex(INK[1:])))
+    assert np.abs(colors.astype(int) - ink).max(axis=1).min() <= 16
+
+
 def test_an_empty_plot_is_refused() -> None:
     with pytest.raises(ValueError, match="a plot must show something"):
         figures.lines({"none": ([0, 1], [math.nan, math.inf])}, x_label="x", y_label="y").png()

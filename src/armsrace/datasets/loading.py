@@ -51,6 +51,11 @@ def load(name: str, split: str = "test") -> Dataset:
         DatasetCorrupt: a file is damaged.
         NotADirectoryError: $ARMSRACE_DATA names no folder.
     """
+    return _load(name, split)
+
+
+def _load(name: str, split: str, part: slice = slice(None)) -> Dataset:
+    """As `load`, of the images of one part of a split; embedded images are never cut."""
     check_choice("name", name, (*TITLES, IMAGENET))
     check_choice("split", split, SPLITS if name in TITLES else ("test",))
     if name == IMAGENET:
@@ -63,7 +68,7 @@ def load(name: str, split: str = "test") -> Dataset:
         if chosen != "test":
             raise
         return _stand_in(name, chosen, error)
-    return read_split(name, chosen, folder)
+    return read_split(name, chosen, folder, part)
 
 
 def mnist(split: str = "test") -> Dataset:
@@ -78,8 +83,7 @@ def cifar10(split: str = "test") -> Dataset:
 
 def training(name: str = "mnist") -> Dataset:
     """The training images from number 6,000 on, on which the zoo is trained."""
-    full = load(name, "train")
-    return replace(full, images=full.images[HELD_OUT:], labels=full.labels[HELD_OUT:])
+    return _load(name, "train", slice(HELD_OUT, None))
 
 
 def held_out(name: str = "mnist") -> Dataset:
@@ -88,13 +92,12 @@ def held_out(name: str = "mnist") -> Dataset:
     Without MNIST's training file, these are the 5,000 embedded digits, which are among them.
     """
     try:
-        full = load(name, "train")
+        part = _load(name, "train", slice(HELD_OUT))
     except DatasetNotFound as error:
         if name != "mnist":
             raise
         return _stand_in(name, "held-out", error)
-    images, labels = full.images[:HELD_OUT].clone(), full.labels[:HELD_OUT].clone()
-    return replace(full, images=images, labels=labels, split="held-out")
+    return replace(part, split="held-out")
 
 
 def available(name: str) -> bool:
@@ -118,8 +121,11 @@ def describe(name: str) -> str:
     return f"{data.description}, from {'the user cache' if cached else '$ARMSRACE_DATA'}"
 
 
-def read_split(name: str, split: Split, folder: Path) -> Dataset:
-    """The split's files in a folder, each verified; DatasetCorrupt names a damaged one."""
+def read_split(name: str, split: Split, folder: Path, part: slice = slice(None)) -> Dataset:
+    """The split's files in a folder, each verified; DatasetCorrupt names a damaged one.
+
+    part: the images to keep. As float32 they take four times the memory of the files.
+    """
     arrays: list[tuple[Bytes, ...]] = []
     origins: set[Source] = set()
     for file in FILES[name][split]:
@@ -132,9 +138,9 @@ def read_split(name: str, split: Split, folder: Path) -> Dataset:
     if name == "mnist":
         images, labels = arrays[0][0][:, None], arrays[1][0]
     else:
-        images, labels = (np.concatenate(part) for part in zip(*arrays, strict=True))
+        images, labels = (np.concatenate(rows) for rows in zip(*arrays, strict=True))
     source = origins.pop() if len(origins) == 1 else "unverified"
-    return Dataset(*_tensors(images, labels), name, split, source, folder)
+    return Dataset(*_tensors(images[part], labels[part]), name, split, source, folder)
 
 
 def provenance(content: bytes, file: DataFile, path: Path) -> Source:

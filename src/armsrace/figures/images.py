@@ -8,41 +8,26 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from armsrace.figures.style import CYCLE, DIVERGING, INK, PALETTE, Plot, new_plot, styled
+from armsrace.figures.style import CYCLE, DIVERGING, PALETTE, Plot, new_plot, styled
 
 MARGIN = 3 / 72
 """Inches around each image of a grid."""
 PAD = 6 / 72
 """Inches between an image of a grid and its title."""
 EDGE = "#cbd2d9"
+PANEL = 1.2, 1.42, 1.12, 0.5
+"""Inches of a panel: the square of an image, a row, and what is below and above the rows."""
+BARS = 4.1, 1.4
+"""Inches from the left of a panel to its bars, and their width."""
 
 
 def _pixels(image: Tensor) -> Any:
     """An image (C, H, W) for matplotlib: (H, W) for one channel, (H, W, 3) for three."""
     image = image.detach().cpu().float().clamp(0, 1)
     return image[0].numpy() if len(image) == 1 else image.permute(1, 2, 0).numpy()
-
-
-def _show(axes: Axes, image: Tensor, title: str = "") -> None:
-    """Draw an image; digits are ink on paper, 0 being white and 1 black."""
-    axes.imshow(_pixels(image), vmin=0, vmax=1)
-    _frame(axes, title)
-
-
-def _frame(axes: Axes, title: str = "", color: str = INK) -> None:
-    """Draw a frame without ticks, and a title."""
-    # With y given, matplotlib does not measure every axis to find free room for the title.
-    axes.set_title(title, fontsize=11, loc="center", color=color, y=1)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.grid(False)
-    for spine in axes.spines.values():
-        spine.set(visible=True, color=EDGE)
 
 
 @styled
@@ -72,20 +57,25 @@ def image_grid(
     axes.set_axis_off()
     for index, image in enumerate(images):
         row, column = divmod(index, columns)
-        pixels = _pixels(image)
-        high, wide = np.array(pixels.shape[:2]) * (size - 2 * MARGIN) / max(pixels.shape[:2])
-        left = column * size + (size - wide) / 2
         low = (rows - 1 - row) * height + MARGIN
-        extent = (left, left + wide, low, low + high)
         # Digits are drawn as ink on paper: 0 is white and 1 is black.
-        axes.imshow(pixels, vmin=0, vmax=1, extent=extent, aspect="auto")
-        edge = Rectangle((left, low), wide, high, fill=False, edgecolor=EDGE, linewidth=0.8)
-        axes.add_patch(edge)
+        high = _place(axes, _pixels(image), column * size, low, size, vmin=0, vmax=1)
         if titles and titles[index]:
-            middle, above = left + wide / 2, low + high + PAD
+            middle, above = (column + 0.5) * size, low + high + PAD
             axes.text(middle, above, titles[index], fontsize=11, ha="center", va="baseline")
     axes.set(xlim=(0, width), ylim=(0, rows * height))
     return plot
+
+
+def _place(axes: Axes, pixels: Any, left: float, low: float, size: float, **scale: Any) -> Any:
+    """Draw an image with its frame in a square of `size` inches; returns its height."""
+    high, wide = np.array(pixels.shape[:2]) * (size - 2 * MARGIN) / max(pixels.shape[:2])
+    left += (size - wide) / 2
+    extent = (left, left + wide, low, low + high)
+    axes.imshow(pixels, extent=extent, aspect="auto", **scale)
+    edge = Rectangle((left, low), wide, high, fill=False, edgecolor=EDGE, linewidth=0.8)
+    axes.add_patch(edge)
+    return high
 
 
 def _bars(axes: Axes, probabilities: Mapping[str, Tensor]) -> None:
@@ -142,28 +132,50 @@ def attack_panel(
         raise ValueError("clean, adversarial and the probabilities must have the same length")
     delta = (adversarial - clean).detach().cpu()
     reach = reach or float(delta.abs().max()) or 1.0
-    plot = new_plot(5.6, 1.5 * len(clean) + 1.1)
-    grid = plot.subplots(len(clean), 4, squeeze=False, sharex="col", width_ratios=(1, 1, 1, 1.3))
-    for row, axes in enumerate(grid):
+    count, width = len(clean), 5.6
+    side, pitch, below, above = PANEL
+    height = below + count * pitch + above
+    plot = new_plot(width, height)
+    # As in a grid, all positions are known, in inches, and one axes holds all images.
+    plot.set_layout_engine("none")
+    axes = plot.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    for row in range(count):
         before, after = clean_probabilities[row], adversarial_probabilities[row]
-        _show(axes[0], clean[row], _verdict(before))
-        axes[1].imshow(delta[row].mean(0).numpy(), cmap=DIVERGING, vmin=-reach, vmax=reach)
-        _frame(axes[1])
-        _show(axes[2], adversarial[row], _verdict(after))
-        _bars(axes[3], {"original": before, "adversarial": after})
-        axes[3].tick_params(labelsize=9)
-    grid[-1, 3].set_xlabel("class", fontsize=11)
-    headings = ("original", "perturbation", "adversarial", "confidence")
-    for axes, heading in zip(grid[0], headings, strict=True):
-        below = axes.get_title()
-        axes.set_title(f"{heading}\n{below}" if below else heading, fontsize=11, loc="center")
-    scale = ScalarMappable(Normalize(-reach, reach), DIVERGING)
-    bar = plot.colorbar(scale, ax=grid, location="bottom", fraction=0.025, aspect=45)
-    bar.set_ticks([-reach, 0, reach], labels=[f"−{reach:.2g}", "0", f"+{reach:.2g}"])
-    bar.set_label("change of a pixel (pixels run from 0 to 1)", fontsize=11)
-    bar.outline.set_visible(False)
-    plot.legend(*grid[0, 3].get_legend_handles_labels(), loc="outside upper right", ncols=2)
+        change = delta[row].mean(0).numpy()
+        low = below + (count - 1 - row) * pitch
+        columns: Any = (
+            ("original", _verdict(before), _pixels(clean[row]), {"vmin": 0, "vmax": 1}),
+            ("perturbation", "", change, {"vmin": -reach, "vmax": reach, "cmap": DIVERGING}),
+            ("adversarial", _verdict(after), _pixels(adversarial[row]), {"vmin": 0, "vmax": 1}),
+        )
+        for column, (heading, verdict, pixels, scale) in enumerate(columns):
+            high = _place(axes, pixels, column * side, low, side, **scale)
+            title = "\n".join(line for line in (heading if row == 0 else "", verdict) if line)
+            middle = (column + 0.5) * side
+            axes.text(middle, low + high + PAD, title, fontsize=11, ha="center", va="baseline")
+        bars = plot.add_axes((BARS[0] / width, low / height, BARS[1] / width, high / height))
+        _bars(bars, {"original": before, "adversarial": after})
+        bars.tick_params(labelsize=9, labelbottom=row == count - 1)
+        if row == 0:
+            bars.set_title("confidence", fontsize=11, loc="center", y=1)
+            plot.legend(loc="upper right", ncols=2, borderaxespad=0.3)
+    bars.set_xlabel("class", fontsize=11)
+    axes.set(xlim=(0, width), ylim=(0, height))
+    _scale(plot, reach, width, height)
     return plot
+
+
+def _scale(plot: Plot, reach: float, width: float, height: float) -> None:
+    """Draw the scale of the perturbations along the bottom of a panel."""
+    axes = plot.add_axes((0.25 / width, 0.5 / height, 1 - 0.5 / width, 0.1 / height))
+    ramp = np.linspace(-reach, reach, 256)[None]
+    axes.imshow(ramp, DIVERGING, extent=(-reach, reach, 0, 1), aspect="auto")
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
+    axes.set_yticks([])
+    axes.set_xticks([-reach, 0, reach], labels=[f"−{reach:.2g}", "0", f"+{reach:.2g}"])
+    axes.set_xlabel("change of a pixel (pixels run from 0 to 1)", fontsize=11)
 
 
 def _verdict(probabilities: Tensor) -> str:

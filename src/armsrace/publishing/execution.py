@@ -320,7 +320,11 @@ def kernel_environment(threads: int) -> dict[str, str]:
     large tensor's memory and gets it zeroed again, which costs a chapter up to a quarter of its
     time. The user's own settings of the allocator and the threads take precedence.
     """
-    ours = {"ARMSRACE_BUILD": "1", "JUPYTER_PATH": str(Path(sys.prefix) / "share" / "jupyter")}
+    ours = {
+        "ARMSRACE_BUILD": "1",
+        "JUPYTER_PATH": str(Path(sys.prefix) / "share" / "jupyter"),
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # or the debugger, which is not used, warns
+    }
     if data := own_root():
         ours["ARMSRACE_DATA"] = str(data.resolve())
     defaults = {"OMP_NUM_THREADS": str(threads)} | KEEP_MEMORY

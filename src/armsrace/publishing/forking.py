@@ -31,7 +31,8 @@ AVAILABLE = sys.platform == "linux"
 PRELOADED = (
     "armsrace.attacks", "armsrace.datasets", "armsrace.defenses", "armsrace.evaluation",
     "armsrace.evaluation.arena", "armsrace.figures", "armsrace.ledger", "armsrace.models.zoo",
-    "armsrace.publishing.engine", "IPython.display", "ipykernel.kernelapp",
+    "armsrace.publishing.engine", "IPython.core.completerlib", "IPython.display",
+    "IPython.extensions.storemagic", "ipykernel.debugger", "ipykernel.kernelapp",
     "torch._dynamo",  # which the first optimizer of a process imports, in three seconds
     "sklearn.decomposition", "sklearn.manifold", "sklearn.metrics",
 )  # fmt: skip
@@ -176,6 +177,19 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
+def _fill_caches() -> None:
+    """Compute what each page would compute for itself, the same on all pages."""
+    import nbformat
+
+    from armsrace.ledger.claims import load_claims, papers
+    from armsrace.resources import code_version
+
+    nbformat.validator.get_validator(nbformat.current_nbformat, nbformat.current_nbformat_minor)
+    load_claims()
+    papers()
+    code_version()
+
+
 def main() -> None:
     """Import everything, then fork an engine for each message, until the build closes its end."""
     # Nothing must be imported from the folder in which the build was started.
@@ -184,6 +198,7 @@ def main() -> None:
     build.set_inheritable(False)
     for name in PRELOADED:
         importlib.import_module(name)
+    _fill_caches()
     gc.collect()
     gc.freeze()  # a collection in a copy would write to, and so copy, every page
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the engines get the Ctrl-C
