@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap
 
 from armsrace.figures.curves import PERCENT, UNITS, Series
@@ -84,21 +85,26 @@ def small_multiples(
     if not curves:
         raise ValueError("curves must hold at least one curve")
     rows = math.ceil(len(curves) / columns)
-    plot = new_plot(1.9 * columns + 0.4, 1.6 * rows + 0.5)
-    grid = plot.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    for axes in grid[len(curves) :]:
-        axes.set_visible(False)
-    for axes, name in zip(grid, curves, strict=False):
-        for x, y in curves.values():
-            axes.plot(x, y, color=PALETTE["gray"], lw=0.7, alpha=0.4)
-        axes.plot(*curves[name], color=PALETTE["blue"], lw=2.4)
+    width, height = 1.9 * columns + 0.4, 1.6 * rows + 0.5
+    plot = new_plot(width, height)
+    # All positions are known, in inches. A layout engine would measure each tick of each panel, and
+    # axes that share their ticks ask each other for them: both took most of the time.
+    plot.set_layout_engine("none")
+    others = [np.column_stack([np.asarray(side) for side in pair]) for pair in curves.values()]
+    limits = None
+    for index, (name, curve) in enumerate(curves.items()):
+        row, column = divmod(index, columns)
+        left, low = 0.78 + 1.8 * column, height - 0.24 - 1.28 - 1.6 * row
+        axes = plot.add_axes((left / width, low / height, 1.67 / width, 1.28 / height))
+        axes.add_collection(LineCollection(others, color=PALETTE["gray"], lw=0.7, alpha=0.4))
+        axes.plot(*curve, color=PALETTE["blue"], lw=2.4)
         if budget is not None:
             axes.axvline(budget, color=INK, ls=":", lw=1)
-        axes.set_title(name, fontsize=10)
+        axes.set_title(name, fontsize=10, y=1)
+        limits = limits or axes.get_xlim()
+        axes.set(xlim=limits, ylim=(-0.03, 1.03), yticks=(0, 0.5, 1))
         axes.yaxis.set_major_formatter(PERCENT)
-        axes.set_ylim(-0.03, 1.03)
-    for axes in grid[max(0, len(curves) - columns) : len(curves)]:
-        axes.tick_params(labelbottom=True)
-    plot.supxlabel(UNITS[norm], fontsize=11)
-    plot.supylabel("accuracy", fontsize=11)
+        axes.tick_params(labelleft=column == 0, labelbottom=index + columns >= len(curves))
+    plot.supxlabel(UNITS[norm], fontsize=11, y=0.08 / height, va="bottom")
+    plot.supylabel("accuracy", fontsize=11, x=0.05 / width, ha="left")
     return plot
