@@ -1,8 +1,10 @@
 """Measure what takes a CPU longer than a page may: `python benchmarks/measure.py NAME …`.
 
-Each name measures a few claims with the papers' own settings on as many digits as it is told, and
-adds them to data/measured/paper.json as soon as it has them; the pages show them in the column of
-the paper profile, with n and device. The paper profile of the chapters takes a GPU.
+Each name measures something on as many digits as it is told, with the papers' settings or those of
+the page. Claims go to data/measured/paper.json as soon as they are measured; the pages show them in
+the column of the paper profile, with n and device. Curves and tables are recordings: those of
+`magnet-unaware`, `-confident`, `-lot` and `-expected` go to data/measured/magnet.json, those of
+`abs-bounds` to data/measured/synthesis.json. The paper profile of the chapters takes a GPU.
 """
 
 from __future__ import annotations

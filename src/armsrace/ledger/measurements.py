@@ -211,9 +211,11 @@ class Recording(BaseModel):
         names = dict.fromkeys(outcomes["defense"])
         chosen = " ".join(f"--defense {name}" for name in names)
         return cls(
-            columns={}, settings="the arena's outcomes", n=n, data=_distinct(outcomes["data"]),
-            device=_distinct(outcomes["device"]), date=" to ".join(dict.fromkeys((dates[0], dates[-1]))),
-            commit=_distinct(outcomes["commit"]), command=f"armsrace arena run --digits {n} {chosen}",
+            columns={}, settings="the arena's outcomes", n=n, data=distinct(outcomes["data"]),
+            device=distinct(outcomes["device"]),
+            date=" to ".join(dict.fromkeys((dates[0], dates[-1]))),
+            commit=distinct(outcomes["commit"]),
+            command=f"armsrace arena run --digits {n} {chosen}",
         )  # fmt: skip
 
     @classmethod
@@ -226,9 +228,9 @@ class Recording(BaseModel):
             columns={}, settings="the network's card",
             n=cards[0].test_images,
             data=f"{cards[0].data.partition(',')[0]}, {cards[0].test_images:,} test images",
-            device=_distinct(c.device for c in cards), date=_distinct(c.trained for c in cards),
-            commit=_distinct(f"torch {c.torch}" for c in cards),
-            command=_distinct(c.recipe for c in cards),
+            device=distinct(c.device for c in cards), date=distinct(c.trained for c in cards),
+            commit=distinct(f"torch {c.torch}" for c in cards),
+            command=distinct(c.recipe for c in cards),
         )  # fmt: skip
 
     @property
@@ -244,7 +246,7 @@ def provenance(found: Measurement | Recording, command: bool = True) -> str:
     return "; ".join(filter(None, (f"n = {found.n:,}", *parts, ran)))
 
 
-def _distinct(texts: Iterable[str | None]) -> str:
+def distinct(texts: Iterable[str | None]) -> str:
     """The distinct texts in their order, separated by commas."""
     return ", ".join(dict.fromkeys(filter(None, texts)))
 
