@@ -50,6 +50,11 @@ def _measure(name: str, value: float, found: AttackResult) -> None:
     ledger.measure(name, value, n=len(found.success), note=note)
 
 
+def _record(name: str, columns: dict[str, list[float]], settings: str, digits: int) -> None:
+    data = datasets.describe("mnist")
+    ledger.record("magnet", name, columns, settings=settings, n=digits, data=data)
+
+
 def trained(digits: int) -> None:
     """Training: Madry's network in L2, its first layer's gradient smoothed; two others by PGD."""
     layers, (images, labels) = list(zoo.load("madry-pgd").children()), _first(digits)
@@ -124,7 +129,7 @@ def unaware(digits: int) -> None:
         )
         columns[f"C&W {norm}"] = list(_prongs(defense, found.images, labels).values())
     settings = f"untargeted, at most {SLOW['steps']} steps a constant"
-    ledger.record("magnet", "unaware", columns, settings=settings, n=digits, data=datasets.describe("mnist"))
+    _record("unaware", columns, settings, digits)
 
 
 def confident(digits: int) -> None:
@@ -141,7 +146,7 @@ def confident(digits: int) -> None:
         rows.append(_prongs(defense, found.images, labels))
     columns = {"kappa": list(KAPPAS)} | {name: [row[name] for row in rows] for name in rows[0]}
     settings = f"C&W L2, untargeted, {_said(EFFORT)}"
-    ledger.record("magnet", "confidence", columns, settings=settings, n=digits, data=datasets.describe("mnist"))
+    _record("confidence", columns, settings, digits)
 
 
 def lot(digits: int) -> None:
@@ -154,7 +159,7 @@ def lot(digits: int) -> None:
         found = evaluation.attack_in_batches(attack, attacked, images, labels, batch_size=50)
         columns[letter] = [evaluation.accuracy(one, found.images, labels) for one in reformed]
     settings = f"C&W L2, untargeted, {_said(BRIEF)}; a column is the reformer attacked"
-    ledger.record("magnet", "lot", columns, settings=settings, n=digits, data=datasets.describe("mnist"))
+    _record("lot", columns, settings, digits)
 
 
 def expected(digits: int) -> None:
@@ -175,7 +180,7 @@ def expected(digits: int) -> None:
         for column, value in zip(columns.values(), row, strict=True):
             column.append(value)
     settings = f"C&W L2 on the mean of eight, untargeted, {_said(BRIEF)}"
-    ledger.record("magnet", "expected", columns, settings=settings, n=digits, data=datasets.describe("mnist"))
+    _record("expected", columns, settings, digits)
 
 
 def _said(effort: dict[str, Any]) -> str:
