@@ -48,6 +48,13 @@ PUBLIC = {
         Claim Measurement Recording Verdict check load_claims load_measured measure page record
         recorded table verdict verdicts
     """,
+    "losses": """
+        Loss check_loss cross_entropy dlr log_odds margin targeted_dlr
+    """,
+    "norms": """
+        BUDGETED batch_view blocked_by_box distances linear_maximizer_l1 normalize per_row project
+        project_l1_box steepest_direction
+    """,
 }
 ZOO = ("build", "card", "entry", "load", "names")
 

@@ -12,6 +12,11 @@ from torch import Tensor
 from armsrace.contracts import Bounds, Norm, check_choice
 from armsrace.deprecation import renamed
 
+__all__ = [
+    "BUDGETED", "batch_view", "blocked_by_box", "distances", "linear_maximizer_l1", "normalize",
+    "per_row", "project", "project_l1_box", "steepest_direction",
+]  # fmt: skip
+
 BUDGETED: tuple[Norm, ...] = ("linf", "l2", "l1")
 """The norms in which an attack may have a budget epsilon."""
 

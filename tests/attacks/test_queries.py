@@ -45,6 +45,18 @@ LIMITED: dict[str, tuple[Attack, int]] = {
 MINIMAL = {"boundary", "hop-skip-jump-l2", "hop-skip-jump-linf", "pointwise-l0", "rays"}
 
 
+def test_every_attack_with_a_limit_is_tested() -> None:
+    """The names in LIMITED begin with the attack's, with dashes; a norm may follow."""
+    taking = {
+        name for name in attacks.__all__
+        if "queries" in inspect.signature(getattr(attacks, name)).parameters
+    }  # fmt: skip
+    tested = {name for name in taking for row in LIMITED if row.startswith(name.replace("_", "-"))}
+    assert tested == taking != set()
+    assert set(LIMITED) >= MINIMAL
+    assert {"pgd", "transfer"}.isdisjoint(taking)
+
+
 @pytest.fixture
 def some(trained: nn.Module, digits: Digits) -> Digits:
     """Six digits that the small network gets right, and one that it does not."""

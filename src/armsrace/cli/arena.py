@@ -94,10 +94,12 @@ def export(
     if path is None:
         outcomes = merged(outcomes, shipped_path())
     try:
-        write(outcomes, path or shipped_path())
+        arena.export(rows, target)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-    console.print(f"{len(outcomes):,} outcomes: {path or shipped_path()}", soft_wrap=True)
+    console.print(f"{len(outcomes):,} of {len(rows):,} outcomes: {target}", soft_wrap=True)
+    if left_out := len(store.pending(jobs, place)):
+        console.print(f"{left_out} of {len(jobs)} jobs are not finished and were left out")
 
 
 def _jobs(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import html
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -16,7 +15,6 @@ from armsrace.contracts import check_at_least, check_choice
 from armsrace.evaluation.robustness import optimality
 from armsrace.figures.interactive import Markup
 from armsrace.ledger.measurements import Recording, recorded
-from armsrace.resources import data_root
 
 ENDLESS = re.compile(r"\binf\b%?")
 """How Python prints infinity, alone or among the numbers of a cell."""
@@ -117,40 +115,43 @@ def _text(cell: object, numbers: str) -> str:
     return ENDLESS.sub("∞", text)
 
 
+RACE = ("success", "median", "queries", "seconds")
+"""The columns of a library in a recording of `benchmarks/searches.py`."""
+
+
 def benchmarks() -> list[Markup]:
-    """One table per comparison of `make bench`: success, distances, queries and time by library.
+    """One table per race of `benchmarks/searches.py`: what each library found, and how quickly.
 
     Raises:
-        FileNotFoundError: `make bench` has stored nothing.
+        FileNotFoundError: nothing was recorded.
         ValueError: its file is damaged.
     """
-    path = data_root() / "measured" / "benchmark.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: run `make bench`")
-    try:
-        races = json.loads(path.read_text("utf-8"))
-        return [_race(name, row) for name, row in races.items()]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read, run `make bench` again: {error!r}") from error
+    races = recorded("benchmark")
+    order = list(BALLS)
+    chosen = sorted(races, key=lambda key: order.index(key.partition(", ")[0]))
+    return [_race(key, races[key]) for key in chosen]
 
 
-def _race(name: str, row: dict[str, Any]) -> Markup:
-    """The table of one comparison."""
-    ours = row["outcomes"]["armsrace"]
-    distance = f"median {BALLS[row['norm']]}"
+def _race(key: str, recording: Recording) -> Markup:
+    """The table of one race, which is named by its norm and its attack."""
+    norm, name = key.split(", ", 1)
+    found = {
+        library: dict(zip(RACE, numbers, strict=True))
+        for library, numbers in recording.columns.items()
+    }
     rows = [
         {
             "library": library,
-            "success": f"{found['success']:.0%}",
-            distance: float(found["median"]),
-            "queries per image": f"{found['queries']:,.0f}",
-            "seconds": f"{found['seconds']:.1f}",
-            "time, ours = 1": f"{found['seconds'] / ours['seconds']:.1f}",
+            "success": f"{numbers['success']:.0%}",
+            f"median {BALLS[norm]}": numbers["median"],
+            "queries per image": f"{numbers['queries']:,.0f}",
+            "seconds": f"{numbers['seconds']:.1f}",
+            "time, ours = 1": f"{numbers['seconds'] / found['armsrace']['seconds']:.1f}",
         }
-        for library, found in row["outcomes"].items()
+        for library, numbers in found.items()
     ]
-    threads = "one thread" if row["threads"] == 1 else f"{row['threads']} threads"
-    caption = f"{name}: {row['n']} digits, {row['device']}, {threads}, {row['date']}"
+    settings = recording.settings.partition("; columns")[0]
+    caption = f"{name}: {settings}; {recording.provenance}"
     return table(rows, caption=caption, numbers=".4g")
 
 

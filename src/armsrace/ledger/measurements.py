@@ -12,9 +12,11 @@ import math
 import os
 import shlex
 import sys
+from collections.abc import Iterable
 from datetime import date
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from pydantic import BaseModel, ConfigDict, TypeAdapter
@@ -22,6 +24,11 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from armsrace import datasets
 from armsrace.ledger.claims import SOURCES, load_claims, papers, verdict
 from armsrace.resources import CLONE, code_version, data_root, replacing
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from armsrace.models.zoo import Card
 
 MIME = "application/vnd.armsrace.measurement+json"
 
@@ -64,11 +71,14 @@ def measure(
 ) -> float:
     """Record a measurement, show it with its claim if a notebook runs, and return the value.
 
+    Without a recording, the value was computed in this process: the measurement gets today's date,
+    this machine's device, this code's commit, and the running script's command.
+
     Args:
         id: of the claim.
         value: the number, in the claim's unit; it must be finite.
         n: on how many images it was measured.
-        data: which images; by default the MNIST in use.
+        data: which images; by default the recording's, else the MNIST in use.
         note: what differs from the claim's protocol.
         recording: the one that the value comes from. The measurement then has its data, device,
             date, commit, command and settings, since it was not made here.
@@ -190,6 +200,35 @@ class Recording(BaseModel):
     date: str
     commit: str
     command: str = ""
+
+    @classmethod
+    def from_outcomes(cls, outcomes: pd.DataFrame) -> Recording:
+        """The provenance of the arena's outcomes, without columns, as a recording."""
+        n, dates = outcomes["image"].nunique(), sorted(set(outcomes["date"]))
+        names = dict.fromkeys(outcomes["defense"])
+        chosen = " ".join(f"--defense {name}" for name in names)
+        return cls(
+            columns={}, settings="the arena's outcomes", n=n, data=distinct(outcomes["data"]),
+            device=distinct(outcomes["device"]),
+            date=" to ".join(dict.fromkeys((dates[0], dates[-1]))),
+            commit=distinct(outcomes["commit"]),
+            command=f"armsrace arena run --digits {n} {chosen}",
+        )  # fmt: skip
+
+    @classmethod
+    def from_cards(cls, *cards: Card) -> Recording:
+        """The provenance of what networks' cards report, without columns, as a recording.
+
+        A card has no commit; the version of torch takes its place.
+        """
+        return cls(
+            columns={}, settings="the network's card",
+            n=cards[0].test_images,
+            data=f"{cards[0].data.partition(',')[0]}, {cards[0].test_images:,} test images",
+            device=distinct(c.device for c in cards), date=distinct(c.trained for c in cards),
+            commit=distinct(f"torch {c.torch}" for c in cards),
+            command=distinct(c.recipe for c in cards),
+        )  # fmt: skip
 
     @property
     def provenance(self) -> str:
