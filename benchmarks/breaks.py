@@ -50,11 +50,6 @@ def _measure(name: str, value: float, found: AttackResult) -> None:
     ledger.measure(name, value, n=len(found.success), note=note)
 
 
-def _record(name: str, columns: dict[str, list[float]], settings: str, digits: int) -> None:
-    data = datasets.describe("mnist")
-    ledger.record("magnet", name, columns, settings=settings, n=digits, data=data)
-
-
 def trained(digits: int) -> None:
     """Training: Madry's network in L2, its first layer's gradient smoothed; two others by PGD."""
     layers, (images, labels) = list(zoo.load("madry-pgd").children()), _first(digits)

@@ -51,21 +51,6 @@ def test_measure_returns_records_and_shows() -> None:
     assert "n = 500" in shown and "Goodfellow et al. 2015" in shown
 
 
-def test_a_recorded_number_keeps_its_provenance() -> None:
-    """It was not measured when the page was built, and the ledger must not say so."""
-    facts = {
-        "n": 7, "data": "MNIST", "device": "a GPU", "date": "2026-01-01", "commit": "abc",
-        "command": "python benchmarks/some.py", "settings": "two steps",
-    }  # fmt: skip
-    recording = measurements.Recording(columns={"error": [0.5]}, **facts)
-    ledger.measure(ID, 99.5, n=7, recording=recording)
-    found = measurements.SESSION[ID].model_dump()
-    facts["note"] = facts.pop("settings")
-    assert {key: found[key] for key in facts} == facts
-    assert "python benchmarks/some.py" in ledger.table(ID).markup
-    assert "two steps" in ledger.table(ID).markup
-
-
 def test_a_remembered_number_is_not_shown_as_the_papers() -> None:
     ledger.measure("goodfellow-rubbish", 95.0, n=500)
     shown = str(measurements.SESSION["goodfellow-rubbish"]._repr_mimebundle_()["text/html"])

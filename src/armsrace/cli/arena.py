@@ -86,13 +86,18 @@ def export(
     seed: Seed = 0,
     folder: Folder = None,
 ) -> None:
-    """Write the outcomes of all finished jobs to a file, or add them to the shipped one."""
-    from armsrace.evaluation.arena import export as write
-    from armsrace.evaluation.arena.store import merged, shipped_path
+    """Write the outcomes of all finished jobs to a file; without one, into the shipped table.
 
-    outcomes = _outcomes(digits, defense, attack, seed, folder)
-    if path is None:
-        outcomes = merged(outcomes, shipped_path())
+    The shipped table keeps its other rows; a path that is given holds these outcomes alone.
+    """
+    from armsrace.evaluation import arena
+    from armsrace.evaluation.arena import store
+
+    jobs, place = _jobs(digits, defense, attack, seed), folder or arena.run_folder()
+    outcomes, target = arena.collected(jobs, place), path or store.shipped_path()
+    rows = outcomes
+    if path is None and target.is_file():
+        rows = store.merged(outcomes, arena.read(target))
     try:
         arena.export(rows, target)
     except ValueError as error:

@@ -189,5 +189,14 @@ def _contest(network: str, norm: str, found: dict[str, Recording]) -> Markup:
         }
         for name in sorted(rank, key=lambda name: -rank[name])
     ]
-    origins = "; ".join(dict.fromkeys(row.provenance for row in found.values()))
-    return table(rows, caption=f"{network}, {BALLS[norm]}: {origins}", numbers=".3g")
+    return table(rows, caption=f"{network}, {BALLS[norm]}: {_common(found)}", numbers=".3g")
+
+
+def _common(found: Mapping[str, Recording]) -> str:
+    """The provenance of recordings; each distinct one names its rows if there are several."""
+    names: dict[str, list[str]] = {}
+    for name, recording in found.items():
+        names.setdefault(recording.provenance, []).append(name)
+    if len(names) == 1:
+        return next(iter(names))
+    return ". ".join(f"{', '.join(of)}: {provenance}" for provenance, of in names.items())

@@ -80,8 +80,8 @@ def measure(
         n: on how many images it was measured.
         data: which images; by default the recording's, else the MNIST in use.
         note: what differs from the claim's protocol.
-        recording: the one that the value comes from. The measurement then has its data, device,
-            date, commit, command and settings, since it was not made here.
+        recording: where a stored value is from. Its device, date, commit and command are kept, and
+            the note begins with "recorded".
 
     Returns:
         The value.
@@ -96,16 +96,19 @@ def measure(
         raise ValueError(f"value must be finite, got {value}")
     if n < 1:
         raise ValueError(f"n must be >= 1, got {n}")
-    if recording is not None:
-        origin = recording.model_dump(include={"data", "device", "date", "commit", "command"})
-        origin["note"] = note or recording.settings
+    if recording is None:
+        found = Measurement(
+            id=id, value=float(value), n=n, data=data or _mnist(os.environ.get("ARMSRACE_DATA")),
+            device=device_name(), date=date.today().isoformat(), commit=code_version(), note=note,
+            command=command(),
+        )  # fmt: skip
     else:
-        origin = {
-            "data": data or _mnist(os.environ.get("ARMSRACE_DATA")), "device": device_name(),
-            "date": date.today().isoformat(), "commit": code_version(), "note": note,
-            "command": command(),
-        }  # fmt: skip
-    found = Measurement(id=id, value=float(value), n=n, **origin)
+        found = Measurement(
+            id=id, value=float(value), n=n, data=data or recording.data,
+            device=recording.device, date=recording.date, commit=recording.commit,
+            note="; ".join(filter(None, ("recorded", recording.settings, note))),
+            command=recording.command,
+        )  # fmt: skip
     SESSION[id] = found
     if "IPython" in sys.modules:
         sys.modules["IPython"].display.display(found)
@@ -233,9 +236,19 @@ class Recording(BaseModel):
     @property
     def provenance(self) -> str:
         """One line for below a figure or a table."""
-        data = self.data.partition(", from ")[0]
-        ran = f"; {self.command}" if self.command else ""
-        return f"n = {self.n:,}; {data}; {self.device}; {self.date}; {self.commit}{ran}"
+        return provenance(self)
+
+
+def provenance(found: Measurement | Recording, command: bool = True) -> str:
+    """On how many and which images, on what, when, with which code and by which command."""
+    parts = (found.data.partition(", from ")[0], found.device, found.date, found.commit)
+    ran = found.command if command else ""
+    return "; ".join(filter(None, (f"n = {found.n:,}", *parts, ran)))
+
+
+def distinct(texts: Iterable[str | None]) -> str:
+    """The distinct texts in their order, separated by commas."""
+    return ", ".join(dict.fromkeys(filter(None, texts)))
 
 
 RECORDINGS = TypeAdapter(dict[str, Recording])

@@ -163,9 +163,8 @@ def _number(claim: Claim, measured: Mapping[str, Measurement]) -> str:
     found = measured.get(claim.id)
     if found is None:
         return "—"
-    data = found.data.partition(", from ")[0]
-    detail = f"n = {found.n:,}; {data}; {found.device}; {found.date}; {found.commit}"
-    detail += f"; {html.escape(found.note)}" if found.note else ""
+    detail = html.escape(provenance(found, command=False))
+    note = f"<br><i>{html.escape(found.note)}</i>" if found.note else ""
     ran = f"<br><code>{html.escape(found.command)}</code>" if found.command else ""
     return (
         f"<b>{found.value:.4g}</b> {html.escape(claim.unit)}<br><small>{detail}{note}{ran}</small>"

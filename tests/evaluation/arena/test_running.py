@@ -108,22 +108,6 @@ def test_outcomes_are_exported_whole(tmp_path) -> None:
         arena.read(tmp_path / "none.parquet")
 
 
-def test_an_export_adds_to_what_is_there(tmp_path) -> None:
-    """A defense measured alone does not replace the table of all; measured again, its rows do."""
-    units = some_units()[:2]
-    arena.run(units, tmp_path)
-    whole, path = arena.collected(units, tmp_path), tmp_path / "shipped.parquet"
-    assert store.merged(whole, path) is whole, "there is no file yet"
-    arena.export(whole, path)
-    pd.testing.assert_frame_equal(store.merged(whole, path), whole)
-    another = whole[:3].assign(defense="another")
-    again = whole[:1].assign(queries=-1)
-    found = store.merged(pd.concat([another, again]), path)
-    assert len(found) == len(whole) + 3
-    assert found["queries"].tolist()[-1] == -1 and (found["queries"] == -1).sum() == 1
-    assert (found["defense"] == "another").sum() == 3
-
-
 def test_a_scheduler_needs_the_extra(tmp_path, monkeypatch) -> None:
     real = builtins.__import__
 

@@ -107,18 +107,6 @@ def export(outcomes: pd.DataFrame, path: Path) -> None:
             outcomes.to_parquet(temporary, index=False, compression="zstd")
 
 
-def merged(outcomes: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """The outcomes in a Parquet file, without those that the new ones repeat, and the new ones."""
-    if not path.is_file():
-        return outcomes
-    known = read(path)
-    rows = [
-        pd.MultiIndex.from_frame(frame[["defense", "attack", "norm", "seed", "image"]])
-        for frame in (known, outcomes)
-    ]
-    return pd.concat([known[~rows[0].isin(rows[1])], outcomes], ignore_index=True)
-
-
 def read(path: Path | None = None) -> pd.DataFrame:
     """The outcomes in a Parquet file, by default the one that comes with the source.
 
