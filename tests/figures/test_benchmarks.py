@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from armsrace import ledger
-from armsrace.figures.tables import benchmarks, minimal_distances
+from armsrace.figures.tables import benchmarks, minimal_distances, photograph_races
 from armsrace.ledger import measurements
 
 RACE = {
@@ -87,3 +87,34 @@ def test_a_caption_names_every_distinct_provenance(stored: Path) -> None:
     several, single = (made._repr_html_() for made in reversed(minimal_distances()))
     assert "Peer A, Peer B: n = 1; MNIST; CPU; one. armsrace C: n = 1; MNIST; GPU; two" in several
     assert "net, ‖δ‖∞: n = 1; MNIST; CPU; two" in single
+
+
+def race(distances: list[float], passes: float, **more: list[float]) -> dict[str, object]:
+    columns = {"distances": distances, "passes": [passes], "gibibytes": [0.5], "queries": [7.0]}
+    facts = {"data": "ImageNet", "device": "CPU", "date": "", "commit": "abc"}
+    columns |= {"seconds": [passes / 5]} if passes else {}
+    return {"columns": columns | more, "settings": "10 steps", "n": 2, **facts}
+
+
+def test_photograph_races_show_the_quickest_peer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "measured").mkdir()
+    monkeypatch.setattr(measurements, "data_root", lambda: tmp_path)
+    rows = {
+        "l2: search: armsrace": race([1.0, 3.0], 20.0),
+        "l2: search: Slow": race([1.0, 1.0], 90.0),
+        "l2: search: Quick": race([2.0, -1.0], 30.0),
+        "l2: endless: armsrace": race([-1.0, -1.0], 10.0),
+        "l2: endless: Slow": race([-1.0, -1.0], 0.0, limit=[120.0]),
+        "l0: alone: armsrace": race([5.0, 6.0], 10.0),
+        "l0: broken: armsrace": race([5.0, 6.0], 10.0),
+        "l0: broken: Slow": race([-1.0, -1.0], 0.0),
+    }
+    (tmp_path / "measured" / "imagenet.json").write_text(json.dumps(rows))
+    first, second = (made._repr_html_() for made in photograph_races())
+    assert "‖δ‖₂" in first and "‖δ‖₀" in second
+    assert "<td>2 of 2</td><td>2</td><td>7</td><td>4.0</td><td>0.50</td><td>Quick</td>" in first
+    assert "<td>1 of 2</td><td>2</td><td>7</td><td>6.0</td><td>0.50</td><td>1.50</td>" in first
+    assert "<td>Slow</td><td></td><td></td><td></td><td>&gt; 120</td><td></td><td></td>" in first
+    assert "<td>none</td>" in second and "<td>failed</td>" in second

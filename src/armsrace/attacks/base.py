@@ -26,6 +26,9 @@ from armsrace.losses import Loss, check_loss, cross_entropy
 from armsrace.models.layers import eval_mode
 from armsrace.norms import project
 
+VALUES_PER_PASS = 2**22
+"""Of the images of one forward pass, where an attack asks about many at once: 28 photographs."""
+
 IN_PLACE = "model must not change its images in place, as sub_ or inplace=True would"
 
 
@@ -160,16 +163,20 @@ class AttackContext:
             grad = checked_grad(losses.sum(), images)
         return losses.detach(), grad, self.is_adversarial(logits.detach())
 
-    def jacobian(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (N, K) and the gradient of each (N, K, C, H, W): one pass forward, K backward.
+    def jacobian(self, images: Tensor, candidates: int) -> tuple[Tensor, Tensor]:
+        """Logits (N, M) and the gradient of each (N, M, C, H, W): one pass forward, M backward.
 
+        First the label's, then those of the likeliest other classes; M is candidates, or K.
         The loop over classes takes the memory of one batch and half the time of a single backward
-        pass through K copies of it, and works for any callable. Raises ValueError as
+        pass through M copies of it, and works for any callable. Raises ValueError as
         `loss_and_grad` does.
         """
         images = images.detach().requires_grad_()
         with torch.enable_grad():
             logits = self.logits(images)
+            first = logits.detach().scatter(1, self.labels[:, None], torch.inf)
+            classes = first.argsort(dim=1, descending=True, stable=True)[:, :candidates]
+            logits = logits.gather(1, classes)
             rows = [checked_grad(total, images, retain_graph=True) for total in logits.sum(dim=0)]
             return logits.detach(), torch.stack(rows, dim=1)
 
@@ -342,6 +349,13 @@ def check_start(start: Tensor, images: Tensor, bounds: Bounds) -> None:
         got = tuple(start.shape) if isinstance(start, Tensor) else type(start).__name__
         raise ValueError(f"start must have shape {tuple(images.shape)}, got {got}")
     check_images(start, bounds, "start")
+
+
+def rows_per_pass(images: Tensor, batch_size: int | None, most: int) -> int:
+    """How many images one forward pass takes: batch_size, or `most` and less of large ones."""
+    if batch_size is not None:
+        return batch_size
+    return max(1, min(most, VALUES_PER_PASS // images[0].numel()))
 
 
 class PerImage:

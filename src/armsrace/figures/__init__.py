@@ -17,7 +17,13 @@ from armsrace.figures.maps import (
 )
 from armsrace.figures.sound import masking_curve, players, spectrograms
 from armsrace.figures.style import CYCLE, PALETTE, Plot, new_plot, styled, use_style
-from armsrace.figures.tables import ThreatModel, benchmarks, minimal_distances, table
+from armsrace.figures.tables import (
+    ThreatModel,
+    benchmarks,
+    minimal_distances,
+    photograph_races,
+    table,
+)
 
 __all__ = [
     "CYCLE",
@@ -46,6 +52,7 @@ __all__ = [
     "masking_curve",
     "minimal_distances",
     "new_plot",
+    "photograph_races",
     "players",
     "robustness_curves",
     "scatter",

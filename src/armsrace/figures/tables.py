@@ -171,6 +171,64 @@ def minimal_distances() -> list[Markup]:
     return [_contest(*contest, contests[contest]) for contest in ordered]
 
 
+def photograph_races() -> list[Markup]:
+    """One table per norm of `benchmarks/imagenet.py`: each attack beside the quickest peer.
+
+    Raises:
+        FileNotFoundError: nothing was recorded.
+        ValueError: its file is damaged.
+    """
+    races: dict[str, dict[str, dict[str, Recording]]] = {norm: {} for norm in BALLS}
+    for key, recording in recorded("imagenet").items():
+        norm, race, library = key.split(": ")
+        races[norm].setdefault(race, {})[library] = recording
+    return [_photograph_races(norm, found) for norm, found in races.items() if found]
+
+
+def _photograph_races(norm: str, found: dict[str, dict[str, Recording]]) -> Markup:
+    """The table of one norm. A library that did not finish has no `seconds`."""
+    rows = []
+    for race, libraries in found.items():
+        ours = libraries["armsrace"]
+        peers = {name: row for name, row in libraries.items() if name != "armsrace"}
+        finished = {name: row for name, row in peers.items() if "seconds" in row.columns}
+        quickest = min(finished, key=lambda name: finished[name].columns["passes"], default="")
+        if peers and not quickest:
+            quickest = next(iter(peers))
+        row: dict[str, object] = {"attack": race, "settings": ours.settings}
+        row |= _entry("ours", ours, norm)
+        row["quickest peer"] = quickest or "none"
+        row |= _entry("peer", peers[quickest] if quickest else None, norm)
+        ratio = ""
+        if quickest in finished:
+            times = finished[quickest].columns["passes"][0], ours.columns["passes"][0]
+            ratio = f"{times[0] / times[1]:.2f}"
+        rows.append(row | {"peer’s time, ours = 1": ratio})
+    recording = next(iter(found.values()))["armsrace"]
+    caption = f"{BALLS[norm]} on two photographs with EfficientNet-Lite0: {recording.provenance}"
+    return table(rows, caption=caption, numbers=".3g")
+
+
+def _entry(whose: str, found: Recording | None, norm: str) -> dict[str, object]:
+    """The cells of one library: success, mean distance, queries, seconds and memory."""
+    names = ("success", f"mean {BALLS[norm]}", "queries", "seconds", "GiB")
+    cells: tuple[object, ...] = ("", "", "", "", "")
+    if found is not None and "seconds" in found.columns:
+        columns = found.columns
+        sizes = [size for size in columns["distances"] if size >= 0]
+        cells = (
+            f"{len(sizes)} of {found.n}",
+            sum(sizes) / len(sizes) if sizes else "",
+            f"{columns['queries'][0]:,.0f}",
+            f"{columns['seconds'][0]:.1f}",
+            f"{columns['gibibytes'][0]:.2f}",
+        )
+    elif found is not None:
+        limit = found.columns.get("limit")
+        cells = ("", "", "", f"> {limit[0]:.0f}" if limit else "failed", "")
+    return {f"{whose}: {name}": cell for name, cell in zip(names, cells, strict=True)}
+
+
 def _contest(network: str, norm: str, found: dict[str, Recording]) -> Markup:
     """The table of one network and norm; a failure is stored as the distance −1."""
     stored = {name: torch.tensor(row.columns["distances"]) for name, row in found.items()}
