@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from armsrace.ledger import load_claims
 from armsrace.resources import CLONE
 
 AVOID = {
@@ -72,6 +73,14 @@ def test_a_page_uses_the_fields_words(path: Path) -> None:
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(CLONE).as_posix())
 def test_docstrings_use_the_fields_words(path: Path) -> None:
     assert complaints(docstrings(path)) == []
+
+
+def test_the_claims_use_the_fields_words() -> None:
+    # The ledger prints these fields; an id is a name, and stays.
+    for claim in load_claims().values():
+        for text in (claim.statement, claim.protocol, claim.where, claim.why, claim.unit):
+            assert complaints(text) == [], claim.id
+    assert "founding" not in " ".join(claim.where for claim in load_claims().values())
 
 
 def test_what_is_avoided_is_found_and_quotations_are_left_alone() -> None:
