@@ -74,11 +74,11 @@ def universal(
     """
     _check(epsilon, norm, method, rate, passes, batch_size)
     generator = default_generator(generator)
-    with attack_context(model, images, labels, None, bounds) as context:
+    with attack_context(model, images, labels, None, bounds, epsilon) as context:
         v, queries, gradients = _algorithm_1(
-            context, epsilon, norm, method, rate, passes, batch_size, generator
+            context, norm, method, rate, passes, batch_size, generator
         )
-        return context.result(context.within(context.images + v, norm, epsilon), queries, gradients)
+        return context.result(context.within(context.images + v, norm), queries, gradients)
 
 
 def universal_perturbation(
@@ -143,13 +143,13 @@ def universal_perturbation(
     """
     _check(epsilon, norm, method, rate, passes, batch_size)
     generator = default_generator(generator)
-    with attack_context(model, images, labels, None, bounds) as context:
-        v, _, _ = _algorithm_1(context, epsilon, norm, method, rate, passes, batch_size, generator)
+    with attack_context(model, images, labels, None, bounds, epsilon) as context:
+        v, _, _ = _algorithm_1(context, norm, method, rate, passes, batch_size, generator)
         return v.to(images.dtype)
 
 
 def _algorithm_1(
-    context: AttackContext, epsilon: float, norm: Norm, method: Method, rate: float, passes: int,
+    context: AttackContext, norm: Norm, method: Method, rate: float, passes: int,
     batch_size: int, generator: torch.Generator,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """The best perturbation v (1, C, H, W), and the queries and gradients (N,) it took."""
@@ -169,11 +169,11 @@ def _algorithm_1(
                 queries[batch] += found.queries
                 gradients[batch] += found.gradients
             else:
-                length = 5 * epsilon / steps * (1 - step / steps)
+                length = 5 * context.epsilon / steps * (1 - step / steps)
                 delta_v = length * _ascent_direction(part, v, norm, scale)
                 queries[batch] += 1
                 gradients[batch] += 1
-            v = project(v + delta_v, norm, epsilon)
+            v = project(v + delta_v, norm, context.epsilon)
             step += 1
         _, is_adversarial = context.loss(bounds.clip(x + v), margin)
         queries += 1
