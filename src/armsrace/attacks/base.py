@@ -195,8 +195,10 @@ class AttackContext:
             epsilon=epsilon,
         )  # fmt: skip
 
-    def within(self, x_adv: Tensor, norm: Norm, epsilon: float | Tensor) -> Tensor:
+    def within(self, x_adv: Tensor, norm: Norm, epsilon: float | Tensor | None = None) -> Tensor:
         """Images (N, C, H, W) of the ball, clipped to the box, and in half precision also rounded.
+
+        The ball's radius is the budget, or an epsilon that is given: L1-APGD begins with more.
 
         Rounding to the nearest would leave the budget by up to half a unit in the last place, 5 %
         of 8/255 in bfloat16. So each pixel is rounded toward the clean one.
@@ -205,7 +207,8 @@ class AttackContext:
         if self.dtype is None or self.dtype == x_adv.dtype:
             return x_adv
         clean = self.images.to(self.dtype)
-        delta = project(x_adv.double() - clean.double(), norm, epsilon)
+        radius = self.epsilon if epsilon is None else epsilon
+        delta = project(x_adv.double() - clean.double(), norm, radius)
         rounded = (clean.double() + delta).to(self.dtype)
         too_far = (rounded.double() - clean.double()).abs() > delta.abs()
         return torch.where(too_far, torch.nextafter(rounded, clean), rounded).to(x_adv.dtype)
@@ -318,7 +321,7 @@ def attack_context(
             _ordinary(labels),
             wanted,
             bounds,
-            _per_image(epsilon, copied),
+            _budget(epsilon, copied),
             dtype,
             decisions,
         )
@@ -329,7 +332,7 @@ def _ordinary(tensor: Tensor) -> Tensor:
     return tensor.clone() if tensor.is_inference() else tensor.detach()
 
 
-def _per_image(epsilon: float | Tensor | None, images: Tensor) -> float | Tensor | None:
+def _budget(epsilon: float | Tensor | None, images: Tensor) -> float | Tensor | None:
     """A number as a float, and budgets (N,) as (N, 1, 1, 1), never rounded up."""
     if epsilon is None:
         return None

@@ -18,12 +18,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from armsrace import datasets
 from armsrace.ledger.claims import SOURCES, load_claims, papers, verdict
-from armsrace.resources import CLONE, code_version, data_root, replacing
+from armsrace.resources import CLONE, code_version, data_root, device_name, replacing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,17 +126,6 @@ def command() -> str:
 def _mnist(folder: str | None) -> str:
     """The MNIST in use, read and checked once per $ARMSRACE_DATA (folder)."""
     return datasets.describe("mnist")
-
-
-def device_name() -> str:
-    """The device on which torch computes, as printed with a measurement.
-
-    For a processor it includes the instructions that torch may use, such as AVX2: they determine
-    the speed and the last digits.
-    """
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return f"CPU, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _line(found: Measurement) -> str:

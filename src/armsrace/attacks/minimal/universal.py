@@ -76,11 +76,11 @@ def universal(
     """
     _check(epsilon, norm, method, rate, passes, batch_size, candidates)
     generator = default_generator(generator)
-    with attack_context(model, images, labels, None, bounds) as context:
+    with attack_context(model, images, labels, None, bounds, epsilon) as context:
         v, queries, gradients = _algorithm_1(
             context, epsilon, norm, method, rate, passes, batch_size, candidates, generator
         )
-        return context.result(context.within(context.images + v, norm, epsilon), queries, gradients)
+        return context.result(context.within(context.images + v, norm), queries, gradients)
 
 
 def universal_perturbation(
@@ -175,11 +175,11 @@ def _algorithm_1(
                 queries[batch] += found.queries
                 gradients[batch] += found.gradients
             else:
-                length = 5 * epsilon / steps * (1 - step / steps)
+                length = 5 * context.epsilon / steps * (1 - step / steps)
                 delta_v = length * _ascent_direction(part, v, norm, scale)
                 queries[batch] += 1
                 gradients[batch] += 1
-            v = project(v + delta_v, norm, epsilon)
+            v = project(v + delta_v, norm, context.epsilon)
             step += 1
         _, is_adversarial = context.loss(bounds.clip(x + v), margin)
         queries += 1
