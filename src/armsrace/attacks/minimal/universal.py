@@ -175,11 +175,11 @@ def _algorithm_1(
                 queries[batch] += found.queries
                 gradients[batch] += found.gradients
             else:
-                length = 5 * context.epsilon / steps * (1 - step / steps)
+                length = 5 * epsilon / steps * (1 - step / steps)
                 delta_v = length * _ascent_direction(part, v, norm, scale)
                 queries[batch] += 1
                 gradients[batch] += 1
-            v = project(v + delta_v, norm, context.epsilon)
+            v = project(v + delta_v, norm, epsilon)
             step += 1
         _, is_adversarial = context.loss(bounds.clip(x + v), margin)
         queries += 1
