@@ -51,9 +51,9 @@ train: env ## Train every network of the zoo again (resumes after an interruptio
 	@$(VENV)/armsrace train --all --resume
 
 bench: env ## Time the attacks against other libraries, the latent search against the plain one
-	@$(VENV)/python benchmarks/attacks.py --keep
 	@$(VENV)/python benchmarks/searches.py
 	@$(VENV)/python benchmarks/inversion.py manifold-vae defense-gan
+	@$(VENV)/python benchmarks/attacks.py --keep
 
 check-site: env ## Open every built page in a real browser without network
 	@$(VENV)/python -m pytest -m site tests/site

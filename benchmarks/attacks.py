@@ -1,12 +1,14 @@
 """Time our attacks against a bare loop of forward and input gradient, Foolbox and torchattacks.
 
-All run in the same process on the same images, interleaved round by round, so that whatever else
-the machine does hits them alike; a ratio is taken within each round, and the median is printed.
-Ours ends with one forward pass more than the others: success is read off the images returned.
+All run in the same process on the same images, interleaved round by round, and seconds are those of
+the processor, so that whatever else the machine does counts for little. A ratio is taken within
+each round, and the median is printed. Ours ends with one forward pass more than the others: success
+is read off the images returned.
 
-With --keep the ratios to the bare loop are kept by commit in benchmarks/history.json. The run then
-fails where one has grown by more than a quarter since the last kept commit. That ratio depends
-little on the machine, so it shows an attack that has become slower.
+With --keep the ratios to the bare loop are kept by commit in benchmarks/history.json, which is
+committed. The run then fails where one has grown by more than a quarter since the last kept commit.
+That ratio depends little on the machine, so it shows an attack that has become slower. `make bench`
+runs this last, so that a failure does not keep the other benchmarks from running.
 """
 
 from __future__ import annotations
@@ -121,12 +123,15 @@ def contests(model: nn.Module, images: Tensor, labels: Tensor, steps: int) -> li
 
 
 def seconds(run: Run, device: torch.device) -> float:
-    """Wall-clock time of one run, the device's queue drained before and after."""
-    drain = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    drain()
+    """The time of one run: of the processor, or by the clock on a GPU whose queue is drained."""
+    if device.type != "cuda":
+        start = time.process_time()
+        run()
+        return time.process_time() - start
+    torch.cuda.synchronize()
     start = time.perf_counter()
     run()
-    drain()
+    torch.cuda.synchronize()
     return time.perf_counter() - start
 
 

@@ -1,6 +1,7 @@
 """The breaks of four defenses on more digits than a page has time for.
 
-Each search has the settings of its page in the reader profile, and runs in batches.
+Each search has about the settings of its page in the reader profile, and runs in batches; what is
+recorded says which.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ HELD_OUT, RATE = 5_000, 0.001
 BRIEF: dict[str, Any] = EFFORT | {"binary_search_steps": 2}
 SLOW: dict[str, Any] = {"steps": 40, "step_size": 0.02}
 KAPPAS = (0.0, 5.0, 10.0, 20.0, 30.0, 40.0)
-MNIST = "MNIST, official test images"
 
 
 def _first(count: int) -> tuple[Tensor, Tensor]:
@@ -113,6 +113,11 @@ def magnet(digits: int) -> None:
     _measure("magnet-break-distortion", (sizes[0] / sizes[1]).item(), white)
 
 
+def _record(name: str, columns: dict[str, list[float]], settings: str, digits: int) -> None:
+    data = datasets.describe("mnist")
+    ledger.record("magnet", name, columns, settings=settings, n=digits, data=data)
+
+
 def unaware(digits: int) -> None:
     """MagNet: the two slowest attacks of an attacker who does not know of MagNet."""
     defense, (images, labels) = _magnet("", RATE), _first(digits)
@@ -124,7 +129,9 @@ def unaware(digits: int) -> None:
         )
         columns[f"C&W {norm}"] = list(_prongs(defense, found.images, labels).values())
     settings = f"untargeted, at most {SLOW['steps']} steps a constant"
-    ledger.record("magnet", "unaware", columns, settings=settings, n=digits, data=MNIST)
+    ledger.record(
+        "magnet", "unaware", columns, settings=settings, n=digits, data=datasets.describe("mnist")
+    )
 
 
 def confident(digits: int) -> None:
@@ -141,7 +148,14 @@ def confident(digits: int) -> None:
         rows.append(_prongs(defense, found.images, labels))
     columns = {"kappa": list(KAPPAS)} | {name: [row[name] for row in rows] for name in rows[0]}
     settings = f"C&W L2, untargeted, {_said(EFFORT)}"
-    ledger.record("magnet", "confidence", columns, settings=settings, n=digits, data=MNIST)
+    ledger.record(
+        "magnet",
+        "confidence",
+        columns,
+        settings=settings,
+        n=digits,
+        data=datasets.describe("mnist"),
+    )
 
 
 def lot(digits: int) -> None:
@@ -154,7 +168,9 @@ def lot(digits: int) -> None:
         found = evaluation.attack_in_batches(attack, attacked, images, labels, batch_size=50)
         columns[letter] = [evaluation.accuracy(one, found.images, labels) for one in reformed]
     settings = f"C&W L2, untargeted, {_said(BRIEF)}; a column is the reformer attacked"
-    ledger.record("magnet", "lot", columns, settings=settings, n=digits, data=MNIST)
+    ledger.record(
+        "magnet", "lot", columns, settings=settings, n=digits, data=datasets.describe("mnist")
+    )
 
 
 def expected(digits: int) -> None:
@@ -175,7 +191,9 @@ def expected(digits: int) -> None:
         for column, value in zip(columns.values(), row, strict=True):
             column.append(value)
     settings = f"C&W L2 on the mean of eight, untargeted, {_said(BRIEF)}"
-    ledger.record("magnet", "expected", columns, settings=settings, n=digits, data=MNIST)
+    ledger.record(
+        "magnet", "expected", columns, settings=settings, n=digits, data=datasets.describe("mnist")
+    )
 
 
 def _said(effort: dict[str, Any]) -> str:

@@ -8,12 +8,10 @@ threads. The result goes to data/measured/inversion.json, one decoder at a time.
 from __future__ import annotations
 
 import argparse
-import json
 import resource
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from datetime import date
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from typing import Any
 
@@ -26,10 +24,9 @@ from torch.optim.lr_scheduler import LinearLR, MultiStepLR
 
 from armsrace import attacks, datasets, zoo
 from armsrace.defenses import LatentSearch, invert
-from armsrace.ledger.measurements import device_name
+from armsrace.ledger.measurements import record
 from armsrace.models.autoencoders import VariationalAutoencoder
 from armsrace.precision import reduced_precision
-from armsrace.resources import code_version, data_root, replacing
 
 CONSOLE = Console()
 EPSILON = 0.3
@@ -127,20 +124,23 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
-    path = data_root() / "measured" / "inversion.json"
+    threads = "one thread" if chosen.threads == 1 else f"{chosen.threads} threads"
     settings = {"restarts": chosen.restarts, "steps": chosen.steps}
     search = LatentSearch(1, halving=0, **settings, **OPTIMIZERS[chosen.optimizer])
     for name in chosen.names:
         runs = compare(name, chosen.classifier, chosen.digits, search)
-        row = settings | {
-            "n": chosen.digits, "classifier": chosen.classifier, "optimizer": chosen.optimizer,
-            "runs": {kind: {m: asdict(run) for m, run in of.items()} for kind, of in runs.items()},
-            "device": device_name(), "threads": chosen.threads, "date": date.today().isoformat(),
-            "commit": code_version(), "data": datasets.describe("mnist"),
-        }  # fmt: skip
-        rows = json.loads(path.read_text()) if path.exists() else {}
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(rows | {name: row}, indent=1, ensure_ascii=False))
+        columns = {
+            f"{kind}; {method}": list(asdict(run).values())
+            for kind, of in runs.items()
+            for method, run in of.items()
+        }
+        words = (
+            f"{chosen.restarts} restarts of {chosen.steps} steps, {chosen.optimizer} optimizer; "
+            f"classifier {chosen.classifier}; {threads}; columns: "
+            + ", ".join(field.name for field in fields(Run))
+        )
+        record("inversion", name, columns, settings=words, n=chosen.digits,
+               data=datasets.describe("mnist"))  # fmt: skip
         CONSOLE.print(name, runs)
 
 

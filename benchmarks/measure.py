@@ -2,7 +2,8 @@
 
 Each name measures a few claims with the papers' own settings on as many digits as it is told, and
 adds them to data/measured/paper.json as soon as it has them; the pages show them in the column of
-the paper profile, with n and device. The paper profile of the chapters takes a GPU.
+the paper profile, with n and device. Curves and tables go to a file of their own study, such as
+data/measured/magnet.json. The paper profile of the chapters takes a GPU.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ def colour_claims(count: int) -> None:
     stop = COLOUR_STEPS.index(COLOUR_STOP)
     kept = {size: row.columns["defended"][stop] for size, row in rows.items()}
     bare = {size: row.columns["undefended"][0] for size, row in rows.items()}
-    on: dict[str, Any] = {"n": rows[0].n, "data": rows[0].data}
+    on: dict[str, Any] = {"n": rows[0].n, "recording": rows[0]}
     ledger.measure("dip-colour-rise", 100 * (kept[4] - bare[4]), **on)
     ledger.measure("dip-colour-price", 100 * (kept[0] - bare[0]), **on)
     ledger.measure("dip-colour-power", 100 * (kept[2] - kept[16]), **on)

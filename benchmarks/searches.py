@@ -2,16 +2,15 @@
 
 The S3 network, the first correctly classified test digits, everyone one after the other in one
 process and on the same threads. What was found is judged by the network, not by the library. The
-result goes to data/measured/benchmark.json, one contest at a time, and from there onto the site.
+result goes to data/measured/benchmark.json, one contest at a time, and from there onto the site
+(`book/benchmark.md`).
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import date
 from functools import partial
 from typing import Any
 
@@ -22,8 +21,8 @@ from rich.console import Console
 
 from armsrace import attacks, datasets, zoo
 from armsrace.contracts import AttackResult, Norm
-from armsrace.ledger.measurements import device_name
-from armsrace.resources import code_version, data_root, replacing
+from armsrace.figures.tables import RACE
+from armsrace.ledger.measurements import record
 
 CONSOLE = Console()
 EPSILON = 0.1
@@ -115,22 +114,20 @@ def main() -> None:
     parser.add_argument("--race", action="append", choices=list(races()), help="default: all")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
-    path = data_root() / "measured" / "benchmark.json"
-    path.parent.mkdir(exist_ok=True)
+    threads = "one thread" if chosen.threads == 1 else f"{chosen.threads} threads"
     for name, race in races().items():
         if chosen.race and name not in chosen.race:
             continue
         given = contest(chosen.images, race.targeted)
         runs = {"armsrace": race.ours, **race.peers}
         found = {library: asdict(judge(run, given, race.norm)) for library, run in runs.items()}
-        row = {
-            "norm": race.norm, "n": len(given.images), "outcomes": found,
-            "device": device_name(), "threads": chosen.threads, "date": date.today().isoformat(),
-            "commit": code_version(), "data": datasets.describe("mnist"),
-        }  # fmt: skip
-        rows = json.loads(path.read_text()) if path.exists() else {}
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(rows | {name: row}, indent=1, ensure_ascii=False))
+        record(
+            "benchmark", f"{race.norm}, {name}",
+            {library: [outcome[key] for key in RACE] for library, outcome in found.items()},
+            settings=f"s3-cnn; {threads}; columns: success, median distance, queries per image, "
+            "seconds",
+            n=len(given.images), data=datasets.describe("mnist"),
+        )  # fmt: skip
         CONSOLE.print(name, found)
 
 

@@ -1,4 +1,4 @@
-"""Carlini and Wagner's Table IV on more digits than a page can: `benchmarks/table_four.py NAME`.
+"""Carlini and Wagner's Table IV on more digits than a page has time for.
 
 Each attack is asked for all nine wrong classes of each digit. Each name stores its recording in
 data/measured/table_four.json: the mean distance of the best, the average and the worst case, the

@@ -6,6 +6,7 @@ from typer.testing import CliRunner
 
 from armsrace import cli
 from armsrace.evaluation import arena
+from armsrace.evaluation.arena import store
 
 run = CliRunner().invoke
 SMALL = ["--digits", "4", "--defense", "rbf", "--attack", "fgsm"]
@@ -22,6 +23,23 @@ def test_run_show_export(tmp_path) -> None:
     path = tmp_path / "out.csv"
     assert run(cli.app, ["arena", "export", str(path), *SMALL, *place]).exit_code == 0
     assert len(pd.read_csv(path)) == 8
+
+
+def test_an_export_without_a_path_keeps_the_shipped_rows(tmp_path, monkeypatch) -> None:
+    shipped = tmp_path / "mnist.parquet"
+    monkeypatch.setattr(store, "shipped_path", lambda: shipped)
+    place = ["--folder", str(tmp_path / "run")]
+    assert run(cli.app, ["arena", "run", *SMALL, *place]).exit_code == 0
+    other = ["--digits", "4", "--defense", "s3-cnn", "--attack", "fgsm"]
+    assert run(cli.app, ["arena", "run", *other, *place]).exit_code == 0
+    first = run(cli.app, ["arena", "export", *SMALL, *place])
+    assert first.exit_code == 0 and "8 of 8 outcomes" in first.output
+    second = run(cli.app, ["arena", "export", *other, *place])
+    assert second.exit_code == 0 and "8 of 16 outcomes" in second.output
+    assert pd.read_parquet(shipped)["defense"].tolist() == ["s3-cnn"] * 8 + ["rbf"] * 8
+    more = ["--digits", "4", "--defense", "rbf", "--attack", "fgsm", "--attack", "bim"]
+    third = run(cli.app, ["arena", "export", *more, *place])
+    assert "1 of 3 jobs are not finished and were left out" in third.output
 
 
 @pytest.mark.parametrize(

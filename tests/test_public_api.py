@@ -40,13 +40,20 @@ PUBLIC = {
         collected export measure read run run_folder
     """,
     "datasets": """
-        CIFAR10_CLASSES Dataset DatasetCorrupt DatasetNotFound FileStatus HELD_OUT Pictures
-        available celeba cifar10 describe download held_out image_folder load mnist status
-        training
+        CIFAR10_CLASSES Dataset DatasetCorrupt DatasetNotFound FileStatus HELD_OUT
+        IMAGENET_CLASSES Pictures available celeba cifar10 describe download held_out
+        image_folder load mnist status training
     """,
     "ledger": """
         Claim Measurement Recording Verdict check load_claims load_measured measure page record
         recorded table verdict verdicts
+    """,
+    "losses": """
+        Loss check_loss cross_entropy dlr log_odds margin targeted_dlr
+    """,
+    "norms": """
+        BUDGETED batch_view blocked_by_box distances linear_maximizer_l1 normalize per_row project
+        project_l1_box steepest_direction
     """,
 }
 ZOO = ("build", "card", "entry", "load", "names")

@@ -10,6 +10,10 @@ from torch.nn import functional
 
 from armsrace.deprecation import renamed
 
+__all__ = [
+    "Loss", "check_loss", "cross_entropy", "dlr", "log_odds", "margin", "targeted_dlr",
+]  # fmt: skip
+
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(logits (N, K), classes (N,)) -> losses (N,), greater where the class is less likely."""
 

@@ -12,6 +12,11 @@ from torch import Tensor
 from armsrace.contracts import Bounds, Norm, check_choice
 from armsrace.deprecation import renamed
 
+__all__ = [
+    "BUDGETED", "batch_view", "blocked_by_box", "distances", "linear_maximizer_l1", "normalize",
+    "per_row", "project", "project_l1_box", "steepest_direction",
+]  # fmt: skip
+
 BUDGETED: tuple[Norm, ...] = ("linf", "l2", "l1")
 """The norms in which an attack may have a budget epsilon."""
 
@@ -30,9 +35,14 @@ def batch_view(values: Tensor) -> Tensor:
     return values.view(-1, 1, 1, 1)
 
 
-def per_row(epsilon: float | Tensor) -> float | Tensor:
-    """A budget to compare with the norms (N,): a number as it is, one per image (N, …) as (N,)."""
-    return epsilon.flatten() if isinstance(epsilon, Tensor) else epsilon
+def per_row(epsilon: float | Tensor, columns: bool = False) -> float | Tensor:
+    """A budget to compare with the norms (N,): a number as it is, one per image (N, …) as (N,).
+
+    With columns it is to be compared with pixels (N, P): one per image as (N, 1).
+    """
+    if not isinstance(epsilon, Tensor):
+        return epsilon
+    return epsilon.flatten()[:, None] if columns else epsilon.flatten()
 
 
 def project(perturbations: Tensor, norm: Norm, epsilon: float | Tensor) -> Tensor:
@@ -62,7 +72,7 @@ def project(perturbations: Tensor, norm: Norm, epsilon: float | Tensor) -> Tenso
     # float64: a threshold rounded to float32 would leave the ball by one rounding error per pixel.
     magnitudes = perturbations.abs().flatten(1).double()
     ordered = magnitudes.sort(dim=1, descending=True).values
-    radius = epsilon.flatten(1) if isinstance(epsilon, Tensor) else epsilon
+    radius = per_row(epsilon, columns=True)
     excess = ordered.cumsum(dim=1) - radius
     counts = torch.arange(1, ordered.shape[1] + 1, device=ordered.device)
     support = (ordered * counts > excess).sum(dim=1, keepdim=True).clamp_min(1)
@@ -91,7 +101,7 @@ def project_l1_box(
         classifiers", Proposition 2.1.
     """
     # float64, as in `project`.
-    radius = epsilon.flatten(1) if isinstance(epsilon, Tensor) else epsilon
+    radius = per_row(epsilon, columns=True)
     delta = perturbations.flatten(1).double()
     x, size = images.flatten(1).double(), delta.abs()
     room = torch.where(delta > 0, bounds.upper - x, x - bounds.lower)
@@ -177,7 +187,7 @@ def linear_maximizer_l1(
     order = grad.abs().argsort(dim=1, descending=True, stable=True)
     ordered = room.gather(1, order)
     used_before = ordered.cumsum(dim=1) - ordered
-    radius = epsilon.flatten(1) if isinstance(epsilon, Tensor) else epsilon
+    radius = per_row(epsilon, columns=True)
     amounts = torch.minimum(ordered, (radius - used_before).clamp_min(0))
     magnitudes = torch.zeros_like(grad).scatter(1, order, amounts)
     return (magnitudes * grad.sign()).view_as(gradients)

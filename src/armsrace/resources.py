@@ -59,13 +59,21 @@ def code_version() -> str:
     return f"armsrace {armsrace.__version__}"
 
 
-def device_name(device: str) -> str:
-    """The device as printed with a measurement: a GPU's model, else the kind of device."""
+def device_name(device: str | None = None) -> str:
+    """The device as printed with a measurement: by default the GPU, if there is one.
+
+    For a processor it includes the instructions that torch may use, such as AVX2: they determine
+    the speed and the last digits. Measurements of the first months say "CPU" alone.
+    """
     import torch  # Here, since it takes seconds, and most callers only look for a file.
 
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     kind = torch.device(device).type
     if kind == "cuda":
         return torch.cuda.get_device_name(device)
+    if kind == "cpu":
+        return f"CPU, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}"
     return kind.upper()
 
 

@@ -113,6 +113,10 @@ SPECS = (
         "fab-aimed", attacks.fab, {"steps": 5, "target_classes": 3}, budget=None, targeted=False
     ),
     AttackSpec("deepfool-l2", attacks.deepfool, norm="l2", budget=None, targeted=False),
+    AttackSpec(
+        "deepfool-l2-few", attacks.deepfool, {"candidates": 3}, "l2", budget=None, targeted=False
+    ),
+    AttackSpec("fab-l2-few", attacks.fab, {"steps": 5, "norm": "l2", "candidates": 3}, "l2", None),
     AttackSpec("ddn", attacks.ddn, {"steps": 20}, "l2", budget=None),
     AttackSpec("alma-l2", attacks.alma, {"steps": 40}, "l2", budget=None),
     AttackSpec("alma-l1", attacks.alma, {"steps": 40, "norm": "l1"}, "l1", budget=None),
@@ -191,7 +195,8 @@ SPECS = (
     ),
     AttackSpec(
         "one-pixel", attacks.one_pixel,
-        {"pixels": 200, "population": 12, "generations": 4, "base": "best"}, "l0", budget=None,
+        {"pixels": 200, "population": 12, "generations": 4, "base": "best",
+         "batch_size": 7}, "l0", budget=None,
         **NOISY,
     ),
     AttackSpec(
@@ -203,7 +208,8 @@ SPECS = (
     ),
     AttackSpec(
         "finite-difference-nes", attacks.finite_difference,
-        {"steps": 2, "samples": 60, "estimator": "nes", "norm": "l2"}, "l2", 7.0, **BLIND,
+        {"steps": 2, "samples": 60, "estimator": "nes", "norm": "l2", "batch_size": 50}, "l2", 7.0,
+        **BLIND,
     ),
     AttackSpec("transfer", borrowed.transfer, gradients=False),
     AttackSpec("substitute", borrowed.substitute, budget=0.4, fools=0.7, shared=True, **DECIDED),

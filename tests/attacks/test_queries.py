@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -42,6 +43,18 @@ LIMITED: dict[str, tuple[Attack, int]] = {
 """Attacks that would ask thousands of times, and the fewest queries that they take."""
 
 MINIMAL = {"boundary", "hop-skip-jump-l2", "hop-skip-jump-linf", "pointwise-l0", "rays"}
+
+
+def test_every_attack_with_a_limit_is_tested() -> None:
+    """The names in LIMITED begin with the attack's, with dashes; a norm may follow."""
+    taking = {
+        name for name in attacks.__all__
+        if "queries" in inspect.signature(getattr(attacks, name)).parameters
+    }  # fmt: skip
+    tested = {name for name in taking for row in LIMITED if row.startswith(name.replace("_", "-"))}
+    assert tested == taking != set()
+    assert set(LIMITED) >= MINIMAL
+    assert {"pgd", "transfer"}.isdisjoint(taking)
 
 
 @pytest.fixture
@@ -141,3 +154,13 @@ def test_scores_must_still_be_logits(
     attack = attacks.square if options else attacks.one_pixel
     with pytest.raises(ValueError, match="model must return logits, got probabilities"):
         attack(lambda images: trained(images).softmax(dim=1), *some, **options)
+
+
+def test_every_attack_with_a_limit_is_held_to_it() -> None:
+    limited = {getattr(attack, "func", attack) for attack, _ in LIMITED.values()}
+    with_limit = {
+        attack
+        for attack in (getattr(attacks, name) for name in attacks.__all__)
+        if "queries" in inspect.signature(attack).parameters
+    }
+    assert with_limit - limited == set()

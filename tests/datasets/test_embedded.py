@@ -164,3 +164,53 @@ def test_the_official_files(real: None) -> None:
     assert test.images.aminmax() == (0.0, 1.0)
     assert test.description == "MNIST, 10,000 official test images"
     assert (len(datasets.held_out()), len(datasets.training())) == (6_000, 54_000)
+
+
+def test_twenty_imagenet_photographs_under_the_labels_of_their_files() -> None:
+    data = datasets.load("imagenet-samples")
+    assert data.images.shape == (20, 3, 224, 224) and data.images.dtype == torch.float32
+    assert data.labels.dtype == torch.int64 and data.images.aminmax() == (0.0, 1.0)
+    paths = sorted(embedded.photographs_folder().glob("imagenet_*"))
+    assert [path.stem.split("_")[2] for path in paths] == [str(int(k)) for k in data.labels]
+    assert data.description == "ImageNet, 20 sample photographs"
+    assert datasets.describe("imagenet-samples") == f"{data.description}, from the foolbox wheel"
+    with pytest.raises(ValueError, match="split must be one of test"):
+        datasets.load("imagenet-samples", "train")
+    # The center 7/8 of a photograph, as large as in the file: 448 of 512 pixels are now 224.
+    with Image.open(paths[0]) as opened:
+        pixels = torch.from_numpy(np.array(opened.convert("RGB"))).permute(2, 0, 1) / 255
+    assert pixels.shape == (3, 512, 512)
+    halved = torch.nn.functional.avg_pool2d(pixels[:, 32:-32, 32:-32], 2)
+    assert (data.images[0] - halved).abs().mean() < 0.01
+
+
+def test_imagenet_has_a_thousand_classes_with_names() -> None:
+    names = datasets.IMAGENET_CLASSES
+    assert len(names) == 1_000 and len(set(names)) == 998
+    assert (names[0], names[9], names[388], names[999]) == (
+        "tench", "ostrich", "giant panda", "toilet paper",
+    )  # fmt: skip
+    assert names[datasets.load("imagenet-samples").labels[4]] == "strawberry"
+
+
+def test_a_changed_imagenet_photograph_is_refused(other_wheel: Path) -> None:
+    first = other_wheel / "imagenet_00_243.jpg"
+    content = first.read_bytes()
+    for spoiled in (content[:-1], content + b"\0"):
+        first.write_bytes(spoiled)
+        with pytest.raises(DatasetCorrupt, match=r"expected sha256 .*reinstall foolbox"):
+            datasets.load("imagenet-samples")
+    first.unlink()
+    with pytest.raises(DatasetCorrupt, match=r"must hold 20 images imagenet_.*found 19"):
+        datasets.load("imagenet-samples")
+    (other_wheel / "imagenet_00_244.jpg").write_bytes(content)
+    with pytest.raises(DatasetCorrupt, match="expected sha256"):
+        datasets.load("imagenet-samples")
+
+
+def test_without_foolbox_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(DatasetNotFound, match="pip install foolbox"):
+        datasets.load("imagenet-samples")
+    assert not datasets.available("imagenet-samples")
+    assert datasets.describe("imagenet-samples") == "imagenet-samples, not available"

@@ -54,7 +54,7 @@ def test_every_file_is_listed_with_its_state(
 
 def test_what_packages_carry_is_listed_with_its_size_or_as_lacking(monkeypatch) -> None:
     rows = {row.dataset: row for row in datasets.status() if row.detail == "embedded"}
-    assert set(rows) == {"MNIST (embedded)", "CIFAR-10 (embedded)"}
+    assert set(rows) == {"MNIST (embedded)", "CIFAR-10 (embedded)", "ImageNet (embedded)"}
     assert rows["MNIST (embedded)"].size == embedded.path().stat().st_size
     assert 20_000 < rows["CIFAR-10 (embedded)"].size < 100_000  # 20 pictures of 2 kB
     monkeypatch.setattr(embedded.importlib.util, "find_spec", lambda name: None)
@@ -109,7 +109,7 @@ def test_what_is_verified_is_not_downloaded_again(tiny_mnist, serve, cache: Path
 def test_the_readme_names_every_checksum() -> None:
     text = (Path(__file__).parents[2] / "data/README.md").read_text()
     known = {file.sha256 for name in sources.TITLES for file in sources.files(name)} - {None}
-    carried = embedded.SHA256, embedded.PHOTOGRAPHS_SHA256
+    carried = embedded.SHA256, embedded.PHOTOGRAPHS_SHA256, embedded.IMAGENET_SHA256
     for value in (*known, *sources.JPEG_COPIES, sources.CIFAR_ARCHIVE_MD5, *carried):
         assert f"`{value}`" in text
     for url in (*sources.MNIST_MIRRORS, sources.CIFAR_ARCHIVE):

@@ -29,7 +29,7 @@ def test_exact_costs_no_more_than_adams_and_is_flatter(
     images, labels = digits[0][:20], digits[1][:20]
     pixels = images.flatten(1)
     adam = AdamSearch()(exact.generators, pixels, exact.samples.best(pixels))
-    found = exact.found(images)
+    found = exact.infer(images)
     assert (found.values <= adam.values * (1 + 1e-5)).all()
     grads = [projected_grad_norm(exact.generators, pixels, way.latents) for way in (adam, found)]
     assert grads[1].median() < 0.05 * grads[0].median()
@@ -44,7 +44,7 @@ def test_the_gradient_is_that_of_finite_differences(
     way = grad.sign() * 1e-2 / 28
     along = (grad * way).flatten(1).sum(dim=1)
     with torch.no_grad():
-        above, below = (exact.found(images + move).values.sum(dim=1) for move in (way, -way))
+        above, below = (exact.infer(images + move).values.sum(dim=1) for move in (way, -way))
     torch.testing.assert_close(along, (above - below) / 2, rtol=0.01, atol=1e-3)
 
 

@@ -121,14 +121,14 @@ def test_pairs_that_are_finished_are_not_drawn_and_do_not_change_what_others_fin
     model = AnalysisBySynthesis(generators, search=search, samples=30)
     images = some_images(7)
     generators.counts.clear()
-    together = model.found(images)
+    together = model.infer(images)
     drawn = list(generators.counts)
     assert drawn[0] == 7 and drawn == sorted(drawn, reverse=True)
     assert drawn[-1] < 7 and sum(drawn) < 7 * 60
     left = projected_grad_norm(generators, images.flatten(1), together.latents)
     assert (left < 1e-5).all()
     for row, image in enumerate(images):
-        torch.testing.assert_close(together.values[row], model.found(image[None]).values[0])
+        torch.testing.assert_close(together.values[row], model.infer(image[None]).values[0])
 
 
 def test_models_of_the_same_generators_share_their_samples(exact) -> None:
@@ -218,7 +218,33 @@ def test_exact_inference_is_no_worse_than_adam_where_classes_are_curved() -> Non
     images = some_images(20)
     adam = AnalysisBySynthesis(CurvedClasses(), samples=200).costs(images)
     model = AnalysisBySynthesis(CurvedClasses(), inference="exact", samples=200)
-    found = model.found(images)
+    found = model.infer(images)
     assert (found.values <= adam + 1e-9).all()
     left = projected_grad_norm(model.generators, images.flatten(1), found.latents)
     assert (left < 1e-6).float().mean() >= 0.95
+
+
+def test_inference_is_refused_where_a_search_would_replace_it() -> None:
+    for inference in ("adam", "exact"):
+        with pytest.raises(ValueError, match=f"inference must be None with a search.*{inference}"):
+            AnalysisBySynthesis(
+                LinearClasses(), inference=inference, search=AdamSearch(), samples=10
+            )
+    assert isinstance(AnalysisBySynthesis(LinearClasses(), samples=10).search, AdamSearch)
+
+
+def test_the_old_name_of_infer_works_and_warns(exact) -> None:
+    images = some_images(2)
+    with pytest.warns(DeprecationWarning, match="found is now infer"):
+        found = exact.found(images)
+    assert torch.equal(found.latents, exact.infer(images).latents)
+
+
+def test_one_start_takes_all_its_steps_from_the_best_sample() -> None:
+    searches = [LevenbergMarquardt(steps=6, starts=1, screening=share) for share in (0.0, 0.5, 1.0)]
+    results = [
+        AnalysisBySynthesis(CurvedClasses(), search=search, samples=30).infer(some_images(3))
+        for search in searches
+    ]
+    for other in results[1:]:
+        assert torch.equal(other.latents, results[0].latents)

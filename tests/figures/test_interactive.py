@@ -3,6 +3,7 @@
 import base64
 import sys
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 import torch
@@ -106,3 +107,16 @@ def test_live_gives_way_without_widgets(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.delenv(BUILD_FLAG, raising=False)
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
     assert NOTE in figures.live(print, value=(0, 1))._repr_html_()
+
+
+def test_glue_tells_a_live_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(BUILD_FLAG, raising=False)
+    shown: list[Any] = []
+    monkeypatch.setattr("IPython.display.display", lambda found, **_: shown.append(found))
+    figures.glue(mean_distance="1.32", share="8 %")
+    assert shown[0].data == "mean distance: 1.32; share: 8 %"
+
+
+def test_glue_needs_formatted_values() -> None:
+    with pytest.raises(TypeError, match="ratio must be a str"):
+        figures.glue(ratio=0.5)  # type: ignore[arg-type]

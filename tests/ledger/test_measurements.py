@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
-from armsrace import ledger
-from armsrace.ledger import measurements, tables
+from armsrace import ledger, zoo
+from armsrace.evaluation import arena
+from armsrace.ledger import Recording, measurements, tables
 from armsrace.ledger.claims import load_claims
 from armsrace.resources import CLONE, chapter_file, data_root
 
@@ -155,6 +156,68 @@ def test_a_script_of_the_benchmarks_is_named_with_its_arguments(session, monkeyp
     monkeypatch.setattr(sys, "argv", ["ipykernel_launcher.py"])
     ledger.measure(ID, 99.25, n=300)
     assert not measurements.SESSION[ID].command
+
+
+STUDY = Recording(
+    columns={"kept": [0.5]}, settings="40 steps", n=300, data="MNIST, 300 test images, from a disk",
+    device="an old machine", date="2020-02-02", commit="abc1234", command="python old.py --n 300",
+)  # fmt: skip
+
+
+def test_a_recorded_number_keeps_its_own_provenance() -> None:
+    ledger.measure(ID, 99.25, n=STUDY.n, recording=STUDY)
+    found = measurements.SESSION[ID]
+    for name in ("data", "device", "date", "commit", "command"):
+        assert getattr(found, name) == getattr(STUDY, name)
+    assert found.note == "recorded; 40 steps"
+    markup = ledger.table(ID).markup
+    for text in ("an old machine", "2020-02-02", "abc1234", "<code>python old.py --n 300</code>"):
+        assert text in markup
+    assert "<i>recorded; 40 steps</i>" in markup and "from a disk" not in markup
+    ledger.measure(ID, 99.25, n=9, recording=STUDY, data="other images", note="no targets")
+    found = measurements.SESSION[ID]
+    assert found.data == "other images" and found.note == "recorded; 40 steps; no targets"
+
+
+def test_a_note_is_printed_in_the_table_and_escaped() -> None:
+    ledger.measure(ID, 99.25, n=300, note="n < 1,000")
+    assert "<i>n &lt; 1,000</i>" in ledger.table(ID).markup
+    ledger.measure(ID, 99.25, n=300)
+    assert "<i>" not in ledger.table(ID).markup
+
+
+def test_outcomes_of_the_arena_as_a_recording() -> None:
+    outcomes = arena.read()
+    found = Recording.from_outcomes(outcomes[outcomes["defense"] == "rbf"])
+    assert found.n == outcomes["image"].nunique() and found.data == outcomes["data"].iloc[0]
+    assert found.date.startswith(min(outcomes["date"])[:4]) and found.device == "CPU"
+    assert found.command == f"armsrace arena run --digits {found.n} --defense rbf"
+    two = outcomes[outcomes["defense"].isin(["rbf", "abs"])].copy()
+    two["commit"], two["date"] = "one", "2020-02-02"
+    two.loc[two["defense"] == "abs", ["commit", "date"]] = "two", "2020-03-03"
+    found = Recording.from_outcomes(two)
+    assert found.commit == "one, two" and found.date == "2020-02-02 to 2020-03-03"
+
+
+def test_networks_cards_as_a_recording() -> None:
+    card = zoo.card("s3-cnn")
+    found = Recording.from_cards(card)
+    assert (found.n, found.date, found.command) == (card.test_images, card.trained, card.recipe)
+    assert found.data == f"MNIST, {card.test_images:,} test images"
+    assert found.commit == f"torch {card.torch}" and found.device == card.device
+    both = Recording.from_cards(card, zoo.card("rbf"))
+    assert both.command == f"{card.recipe}, {zoo.card('rbf').recipe}"
+
+
+STUDIES = sorted(path.stem for path in (data_root() / "measured").glob("*.json"))
+
+
+@pytest.mark.parametrize("study", [name for name in STUDIES if name != "paper"])
+def test_every_shipped_recording_names_its_command(study: str) -> None:
+    for name, found in ledger.recorded(study).items():
+        program, script = found.command.split()[:2]
+        assert program == "python" and (CLONE / script).is_file(), name
+        assert found.provenance.endswith(found.command)
 
 
 def test_every_shipped_number_of_the_paper_profile_names_its_command() -> None:

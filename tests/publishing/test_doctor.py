@@ -105,6 +105,7 @@ def test_names_are_found_where_they_are_loaded(code: str, names: set[str]) -> No
     assert doctor.loaded_names(text) == names
 
 
+@pytest.mark.slow
 def test_doctor_passes_on_the_weights_and_chapters_of_this_repository(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -34,6 +34,7 @@ def test_dead_kernel_is_named(project: Path) -> None:
         execute(project)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("forked", [False, True])
 def test_killed_build_leaves_nothing_half_written(project: Path, forked: bool) -> None:
     if forked:  # One notebook alone is executed by processes of its own.

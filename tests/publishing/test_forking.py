@@ -43,6 +43,7 @@ def outputs(project: Path, name: str) -> list[nbformat.NotebookNode]:
     return nbformat.read(project / f"_build/notebooks/reader/{name}.ipynb", 4).cells[-1].outputs
 
 
+@pytest.mark.slow
 def test_kernel_has_imported_everything_and_is_a_kernel_like_any(
     project: Path, forks: None
 ) -> None:
@@ -70,6 +71,7 @@ def test_forked_kernels_compute_what_others_do(
     assert [outputs(project, name) for name in ("01_one", "02_two")] == forked
 
 
+@pytest.mark.slow
 def test_dead_kernel_and_dead_engine_are_named(project: Path, forks: None) -> None:
     two(project, "import os\nos._exit(3)", "import os, signal\nos.kill(os.getppid(), 9)")
     with pytest.raises(ChapterError) as error:

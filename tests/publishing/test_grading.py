@@ -143,6 +143,7 @@ def {name}(x, y):
 """
 
 
+@pytest.mark.slow
 def test_what_ends_the_process_costs_its_own_answer(project: Path, monkeypatch) -> None:
     monkeypatch.setattr(grading, "CHECK_SECONDS", 5.0)
     answers = {
@@ -159,6 +160,7 @@ def test_what_ends_the_process_costs_its_own_answer(project: Path, monkeypatch) 
     assert last.verdict.startswith("right"), "a cell that ends the process is left out"
 
 
+@pytest.mark.slow
 def test_a_cell_that_does_not_end_is_left_out(project: Path, monkeypatch) -> None:
     monkeypatch.setitem(grading.CELL_SECONDS, "smoke", 15)
     endless = "while True:\n    pass\n\n" + RIGHT

@@ -31,7 +31,7 @@ CHECK = re.compile(r"^exercises\.check_\w+\((\w+)\)", re.MULTILINE)
 def whole(request: pytest.FixtureRequest) -> NotebookNode:
     """The launch notebook of a chapter."""
     page: Notebook = request.param
-    return launchable(page, REFERENCES, Repository("https://example.org/a/b"))
+    return launchable(page, REFERENCES, Repository("https://example.org/a/b"), {})
 
 
 def code(notebook: NotebookNode) -> list[NotebookNode]:

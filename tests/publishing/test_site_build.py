@@ -176,6 +176,7 @@ def test_one_chapter_is_built_beside_others_that_were_never_executed(book: Path)
     assert "not executed in this build" in (html / "chapters/02_two.html").read_text()
 
 
+@pytest.mark.slow
 def test_failing_chapter_costs_its_own_page_and_no_other(
     book: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -114,6 +114,7 @@ def test_two_classes_are_kept_and_relabeled() -> None:
     assert kept.images.flatten().tolist() == [0, 2, 3]
 
 
+@pytest.mark.slow
 def test_the_command_survives_a_kill(tmp_path: Path, mnist_folder: Path) -> None:
     """A killed `armsrace train` leaves no checkpoint, and --resume finishes with the same one."""
     command = [sys.executable, "-m", "armsrace", "train", "logistic-3-vs-7"]

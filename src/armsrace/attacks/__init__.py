@@ -1,7 +1,7 @@
 """Attacks: functions from a model, images and labels to an `AttackResult`.
 
-The folders follow the chapters: gradient attacks, sparse, minimal, Carlini–Wagner, black-box,
-generative and audio. `adaptive` prepares a defended model for them; `physical` simulates a camera.
+A folder for each kind: gradient attacks, sparse, minimal, Carlini–Wagner, black-box, generative and
+audio. `adaptive` prepares a defended model for them; `physical` simulates a camera.
 """
 
 # What is imported as itself (`x as x`) attacks no given image: it has no attack's signature and no

@@ -26,6 +26,9 @@ from armsrace.losses import Loss, check_loss, cross_entropy
 from armsrace.models.layers import eval_mode
 from armsrace.norms import project
 
+VALUES_PER_PASS = 2**22
+"""Of the images of one forward pass, where an attack asks about many at once: 28 photographs."""
+
 IN_PLACE = "model must not change its images in place, as sub_ or inplace=True would"
 
 
@@ -160,16 +163,20 @@ class AttackContext:
             grad = checked_grad(losses.sum(), images)
         return losses.detach(), grad, self.is_adversarial(logits.detach())
 
-    def jacobian(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (N, K) and the gradient of each (N, K, C, H, W): one pass forward, K backward.
+    def jacobian(self, images: Tensor, candidates: int) -> tuple[Tensor, Tensor]:
+        """Logits (N, M) and the gradient of each (N, M, C, H, W): one pass forward, M backward.
 
+        First the label's, then those of the likeliest other classes; M is candidates, or K.
         The loop over classes takes the memory of one batch and half the time of a single backward
-        pass through K copies of it, and works for any callable. Raises ValueError as
+        pass through M copies of it, and works for any callable. Raises ValueError as
         `loss_and_grad` does.
         """
         images = images.detach().requires_grad_()
         with torch.enable_grad():
             logits = self.logits(images)
+            first = logits.detach().scatter(1, self.labels[:, None], torch.inf)
+            classes = first.argsort(dim=1, descending=True, stable=True)[:, :candidates]
+            logits = logits.gather(1, classes)
             rows = [checked_grad(total, images, retain_graph=True) for total in logits.sum(dim=0)]
             return logits.detach(), torch.stack(rows, dim=1)
 
@@ -188,8 +195,10 @@ class AttackContext:
             epsilon=epsilon,
         )  # fmt: skip
 
-    def within(self, x_adv: Tensor, norm: Norm, epsilon: float | Tensor) -> Tensor:
+    def within(self, x_adv: Tensor, norm: Norm, epsilon: float | Tensor | None = None) -> Tensor:
         """Images (N, C, H, W) of the ball, clipped to the box, and in half precision also rounded.
+
+        The ball's radius is the budget, or an epsilon that is given: L1-APGD begins with more.
 
         Rounding to the nearest would leave the budget by up to half a unit in the last place, 5 %
         of 8/255 in bfloat16. So each pixel is rounded toward the clean one.
@@ -198,7 +207,8 @@ class AttackContext:
         if self.dtype is None or self.dtype == x_adv.dtype:
             return x_adv
         clean = self.images.to(self.dtype)
-        delta = project(x_adv.double() - clean.double(), norm, epsilon)
+        radius = self.epsilon if epsilon is None else epsilon
+        delta = project(x_adv.double() - clean.double(), norm, radius)
         rounded = (clean.double() + delta).to(self.dtype)
         too_far = (rounded.double() - clean.double()).abs() > delta.abs()
         return torch.where(too_far, torch.nextafter(rounded, clean), rounded).to(x_adv.dtype)
@@ -311,7 +321,7 @@ def attack_context(
             _ordinary(labels),
             wanted,
             bounds,
-            _per_image(epsilon, copied),
+            _budget(epsilon, copied),
             dtype,
             decisions,
         )
@@ -322,7 +332,7 @@ def _ordinary(tensor: Tensor) -> Tensor:
     return tensor.clone() if tensor.is_inference() else tensor.detach()
 
 
-def _per_image(epsilon: float | Tensor | None, images: Tensor) -> float | Tensor | None:
+def _budget(epsilon: float | Tensor | None, images: Tensor) -> float | Tensor | None:
     """A number as a float, and budgets (N,) as (N, 1, 1, 1), never rounded up."""
     if epsilon is None:
         return None
@@ -342,6 +352,13 @@ def check_start(start: Tensor, images: Tensor, bounds: Bounds) -> None:
         got = tuple(start.shape) if isinstance(start, Tensor) else type(start).__name__
         raise ValueError(f"start must have shape {tuple(images.shape)}, got {got}")
     check_images(start, bounds, "start")
+
+
+def rows_per_pass(images: Tensor, batch_size: int | None, most: int) -> int:
+    """How many images one forward pass takes: batch_size, or `most` and less of large ones."""
+    if batch_size is not None:
+        return batch_size
+    return max(1, min(most, VALUES_PER_PASS // images[0].numel()))
 
 
 class PerImage:

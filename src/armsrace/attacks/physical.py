@@ -70,9 +70,9 @@ def affine(
 
     shift is (right, down) in pixels. Interpolation is bilinear; outside the image is black.
     """
-    angle = torch.deg2rad(_per_image("degrees", degrees, images).flatten())
-    size = _per_image("scale", scale, images, 1e-3).flatten()
-    right, down = (_per_image("shift", part, images).flatten() for part in shift)
+    angle = torch.deg2rad(_parameter("degrees", degrees, images).flatten())
+    size = _parameter("scale", scale, images, 1e-3).flatten()
+    right, down = (_parameter("shift", part, images).flatten() for part in shift)
     height, width = images.shape[2:]
     cosine, sine = angle.cos() / size, angle.sin() / size
     # grid_sample asks where each output pixel comes from, in half widths and half heights.
@@ -88,7 +88,7 @@ def affine(
 
 def blur(images: Tensor, sigma: Parameter) -> Tensor:
     """A Gaussian blur of standard deviation sigma >= 0, in pixels; weights end at the edge."""
-    sigmas = _per_image("sigma", sigma, images, 0)
+    sigmas = _parameter("sigma", sigma, images, 0)
     rows, columns = (_smoothing(size, sigmas) for size in images.shape[2:])
     return UNIT.clip(rows @ images @ columns.transpose(2, 3))
 
@@ -104,20 +104,20 @@ def _smoothing(size: int, sigmas: Tensor) -> Tensor:
 def contrast(images: Tensor, factor: Parameter) -> Tensor:
     """Every pixel's distance to the mean of its channel multiplied by factor >= 0."""
     mean = images.mean(dim=(2, 3), keepdim=True)
-    return UNIT.clip(mean + _per_image("factor", factor, images, 0) * (images - mean))
+    return UNIT.clip(mean + _parameter("factor", factor, images, 0) * (images - mean))
 
 
 def brightness(images: Tensor, shift: Parameter) -> Tensor:
     """The same shift, of either sign, added to every pixel."""
-    return UNIT.clip(images + _per_image("shift", shift, images))
+    return UNIT.clip(images + _parameter("shift", shift, images))
 
 
 def noise(images: Tensor, sigma: Parameter, generator: torch.Generator) -> Tensor:
     """Normal noise of standard deviation sigma >= 0 added independently to each pixel value."""
-    return UNIT.clip(images + _per_image("sigma", sigma, images, 0) * normal(images, generator))
+    return UNIT.clip(images + _parameter("sigma", sigma, images, 0) * normal(images, generator))
 
 
-def _per_image(name: str, value: Parameter, images: Tensor, lower: float = -torch.inf) -> Tensor:
+def _parameter(name: str, value: Parameter, images: Tensor, lower: float = -torch.inf) -> Tensor:
     """A parameter as (N, 1, 1, 1), after the checks that every transformation makes."""
     check_images(images)
     values = torch.as_tensor(value, dtype=images.dtype, device=images.device)
@@ -154,7 +154,7 @@ BLOCK = 8  # pixels along each side of a block
 
 def jpeg(images: Tensor, quality: Parameter) -> Tensor:
     """JPEG compression at quality 1 to 100 of libjpeg's scale; see `compress`."""
-    return compress(images, _per_image("quality", quality, images, 1).flatten())
+    return compress(images, _parameter("quality", quality, images, 1).flatten())
 
 
 def compress(images: Tensor, qualities: Tensor) -> Tensor:

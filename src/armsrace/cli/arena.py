@@ -86,16 +86,25 @@ def export(
     seed: Seed = 0,
     folder: Folder = None,
 ) -> None:
-    """Write the outcomes of all finished jobs to one file, by default the shipped one."""
-    from armsrace.evaluation.arena import export as write
-    from armsrace.evaluation.arena.store import shipped_path
+    """Write the outcomes of all finished jobs to a file; without one, into the shipped table.
 
-    outcomes = _outcomes(digits, defense, attack, seed, folder)
+    The shipped table keeps its other rows; a path that is given holds these outcomes alone.
+    """
+    from armsrace.evaluation import arena
+    from armsrace.evaluation.arena import store
+
+    jobs, place = _jobs(digits, defense, attack, seed), folder or arena.run_folder()
+    outcomes, target = arena.collected(jobs, place), path or store.shipped_path()
+    rows = outcomes
+    if path is None and target.is_file():
+        rows = store.merged(outcomes, arena.read(target))
     try:
-        write(outcomes, path or shipped_path())
+        arena.export(rows, target)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-    console.print(f"{len(outcomes):,} outcomes: {path or shipped_path()}", soft_wrap=True)
+    console.print(f"{len(outcomes):,} of {len(rows):,} outcomes: {target}", soft_wrap=True)
+    if left_out := len(store.pending(jobs, place)):
+        console.print(f"{left_out} of {len(jobs)} jobs are not finished and were left out")
 
 
 def _jobs(

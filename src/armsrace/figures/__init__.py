@@ -5,7 +5,7 @@ from armsrace.figures.curves import histogram, lines, logits_along, robustness_c
 from armsrace.figures.filters import filter_maps
 from armsrace.figures.gallery import Exhibit, gallery
 from armsrace.figures.images import attack_panel, confidence_bars, image_grid
-from armsrace.figures.interactive import Markup, live, slider
+from armsrace.figures.interactive import Markup, glue, live, slider
 from armsrace.figures.maps import (
     DigitMap,
     Marked,
@@ -17,7 +17,13 @@ from armsrace.figures.maps import (
 )
 from armsrace.figures.sound import masking_curve, players, spectrograms
 from armsrace.figures.style import CYCLE, PALETTE, Plot, new_plot, styled, use_style
-from armsrace.figures.tables import ThreatModel, benchmarks, minimal_distances, table
+from armsrace.figures.tables import (
+    ThreatModel,
+    benchmarks,
+    minimal_distances,
+    photograph_races,
+    table,
+)
 
 __all__ = [
     "CYCLE",
@@ -36,6 +42,7 @@ __all__ = [
     "digit_maps",
     "filter_maps",
     "gallery",
+    "glue",
     "heat_map",
     "histogram",
     "image_grid",
@@ -45,6 +52,7 @@ __all__ = [
     "masking_curve",
     "minimal_distances",
     "new_plot",
+    "photograph_races",
     "players",
     "robustness_curves",
     "scatter",

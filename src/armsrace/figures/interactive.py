@@ -1,4 +1,4 @@
-"""Interactive figures: a slider that needs no kernel, and widgets that use one."""
+"""Interactive figures, which need a kernel or not, and numbers for the page's sentences."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from typing import Any
 from armsrace.figures.style import Plot, small_png
 
 BUILD_FLAG = "ARMSRACE_BUILD"
+GLUED = "application/papermill.record/"
+"""MyST-NB keeps an output of such a mime type for the roles of the prose, and does not show it."""
 NOTE = "Run this notebook to move the controls live."
 # The handler finds its own figure, so any number of sliders can share a page without names.
 HANDLER = (
@@ -97,3 +99,25 @@ def live(function: Callable[..., Any], **controls: Any) -> Any:
     except ImportError:
         return note
     return ipywidgets.interactive(function, **controls)
+
+
+def glue(**values: str) -> None:
+    """Make formatted numbers available to the sentences of the page, as {glue:text}`name`.
+
+    A built page shows them in its prose only. A live notebook, whose prose keeps the numbers of the
+    build, shows them below the cell. They may be used anywhere on the page.
+
+    Args:
+        values: the text of each, without Markdown; a name may be given once on a page.
+    """
+    from IPython.display import Markdown, display
+
+    for name, value in values.items():
+        if not isinstance(value, str):
+            raise TypeError(f"{name} must be a str, formatted as the sentence shows it")
+    if os.environ.get(BUILD_FLAG) == "1":
+        for name, value in values.items():
+            record = {"scrapbook": {"name": name, "mime_prefix": GLUED}}
+            display({f"{GLUED}text/plain": repr(value)}, raw=True, metadata=record)
+    else:
+        display(Markdown("; ".join(f"{name.replace('_', ' ')}: {values[name]}" for name in values)))

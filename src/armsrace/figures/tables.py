@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import html
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -16,7 +15,6 @@ from armsrace.contracts import check_at_least, check_choice
 from armsrace.evaluation.robustness import optimality
 from armsrace.figures.interactive import Markup
 from armsrace.ledger.measurements import Recording, recorded
-from armsrace.resources import data_root
 
 ENDLESS = re.compile(r"\binf\b%?")
 """How Python prints infinity, alone or among the numbers of a cell."""
@@ -117,40 +115,43 @@ def _text(cell: object, numbers: str) -> str:
     return ENDLESS.sub("∞", text)
 
 
+RACE = ("success", "median", "queries", "seconds")
+"""The columns of a library in a recording of `benchmarks/searches.py`."""
+
+
 def benchmarks() -> list[Markup]:
-    """One table per comparison of `make bench`: success, distances, queries and time by library.
+    """One table per race of `benchmarks/searches.py`: what each library found, and how quickly.
 
     Raises:
-        FileNotFoundError: `make bench` has stored nothing.
+        FileNotFoundError: nothing was recorded.
         ValueError: its file is damaged.
     """
-    path = data_root() / "measured" / "benchmark.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: run `make bench`")
-    try:
-        races = json.loads(path.read_text("utf-8"))
-        return [_race(name, row) for name, row in races.items()]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read, run `make bench` again: {error!r}") from error
+    races = recorded("benchmark")
+    order = list(BALLS)
+    chosen = sorted(races, key=lambda key: order.index(key.partition(", ")[0]))
+    return [_race(key, races[key]) for key in chosen]
 
 
-def _race(name: str, row: dict[str, Any]) -> Markup:
-    """The table of one comparison."""
-    ours = row["outcomes"]["armsrace"]
-    distance = f"median {BALLS[row['norm']]}"
+def _race(key: str, recording: Recording) -> Markup:
+    """The table of one race, which is named by its norm and its attack."""
+    norm, name = key.split(", ", 1)
+    found = {
+        library: dict(zip(RACE, numbers, strict=True))
+        for library, numbers in recording.columns.items()
+    }
     rows = [
         {
             "library": library,
-            "success": f"{found['success']:.0%}",
-            distance: float(found["median"]),
-            "queries per image": f"{found['queries']:,.0f}",
-            "seconds": f"{found['seconds']:.1f}",
-            "time, ours = 1": f"{found['seconds'] / ours['seconds']:.1f}",
+            "success": f"{numbers['success']:.0%}",
+            f"median {BALLS[norm]}": numbers["median"],
+            "queries per image": f"{numbers['queries']:,.0f}",
+            "seconds": f"{numbers['seconds']:.1f}",
+            "time, ours = 1": f"{numbers['seconds'] / found['armsrace']['seconds']:.1f}",
         }
-        for library, found in row["outcomes"].items()
+        for library, numbers in found.items()
     ]
-    threads = "one thread" if row["threads"] == 1 else f"{row['threads']} threads"
-    caption = f"{name}: {row['n']} digits, {row['device']}, {threads}, {row['date']}"
+    settings = recording.settings.partition("; columns")[0]
+    caption = f"{name}: {settings}; {recording.provenance}"
     return table(rows, caption=caption, numbers=".4g")
 
 
@@ -168,6 +169,64 @@ def minimal_distances() -> list[Markup]:
     order = list(BALLS)
     ordered = sorted(contests, key=lambda contest: (contest[0], order.index(contest[1])))
     return [_contest(*contest, contests[contest]) for contest in ordered]
+
+
+def photograph_races() -> list[Markup]:
+    """One table per norm of `benchmarks/imagenet.py`: each attack beside the quickest peer.
+
+    Raises:
+        FileNotFoundError: nothing was recorded.
+        ValueError: its file is damaged.
+    """
+    races: dict[str, dict[str, dict[str, Recording]]] = {norm: {} for norm in BALLS}
+    for key, recording in recorded("imagenet").items():
+        norm, race, library = key.split(": ")
+        races[norm].setdefault(race, {})[library] = recording
+    return [_photograph_races(norm, found) for norm, found in races.items() if found]
+
+
+def _photograph_races(norm: str, found: dict[str, dict[str, Recording]]) -> Markup:
+    """The table of one norm. A library that did not finish has no `seconds`."""
+    rows = []
+    for race, libraries in found.items():
+        ours = libraries["armsrace"]
+        peers = {name: row for name, row in libraries.items() if name != "armsrace"}
+        finished = {name: row for name, row in peers.items() if "seconds" in row.columns}
+        quickest = min(finished, key=lambda name: finished[name].columns["passes"], default="")
+        if peers and not quickest:
+            quickest = next(iter(peers))
+        row: dict[str, object] = {"attack": race, "settings": ours.settings}
+        row |= _entry("ours", ours, norm)
+        row["quickest peer"] = quickest or "none"
+        row |= _entry("peer", peers[quickest] if quickest else None, norm)
+        ratio = ""
+        if quickest in finished:
+            times = finished[quickest].columns["passes"][0], ours.columns["passes"][0]
+            ratio = f"{times[0] / times[1]:.2f}"
+        rows.append(row | {"peer’s time, ours = 1": ratio})
+    recording = next(iter(found.values()))["armsrace"]
+    caption = f"{BALLS[norm]} on two photographs with EfficientNet-Lite0: {recording.provenance}"
+    return table(rows, caption=caption, numbers=".3g")
+
+
+def _entry(whose: str, found: Recording | None, norm: str) -> dict[str, object]:
+    """The cells of one library: success, mean distance, queries, seconds and memory."""
+    names = ("success", f"mean {BALLS[norm]}", "queries", "seconds", "GiB")
+    cells: tuple[object, ...] = ("", "", "", "", "")
+    if found is not None and "seconds" in found.columns:
+        columns = found.columns
+        sizes = [size for size in columns["distances"] if size >= 0]
+        cells = (
+            f"{len(sizes)} of {found.n}",
+            sum(sizes) / len(sizes) if sizes else "",
+            f"{columns['queries'][0]:,.0f}",
+            f"{columns['seconds'][0]:.1f}",
+            f"{columns['gibibytes'][0]:.2f}",
+        )
+    elif found is not None:
+        limit = found.columns.get("limit")
+        cells = ("", "", "", f"> {limit[0]:.0f}" if limit else "failed", "")
+    return {f"{whose}: {name}": cell for name, cell in zip(names, cells, strict=True)}
 
 
 def _contest(network: str, norm: str, found: dict[str, Recording]) -> Markup:
@@ -188,5 +247,14 @@ def _contest(network: str, norm: str, found: dict[str, Recording]) -> Markup:
         }
         for name in sorted(rank, key=lambda name: -rank[name])
     ]
-    provenance = next(iter(found.values())).provenance
-    return table(rows, caption=f"{network}, {BALLS[norm]}: {provenance}", numbers=".3g")
+    return table(rows, caption=f"{network}, {BALLS[norm]}: {_common(found)}", numbers=".3g")
+
+
+def _common(found: Mapping[str, Recording]) -> str:
+    """The provenance of recordings; each distinct one names its rows if there are several."""
+    names: dict[str, list[str]] = {}
+    for name, recording in found.items():
+        names.setdefault(recording.provenance, []).append(name)
+    if len(names) == 1:
+        return next(iter(names))
+    return ". ".join(f"{', '.join(of)}: {provenance}" for provenance, of in names.items())

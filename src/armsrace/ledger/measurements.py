@@ -12,16 +12,22 @@ import math
 import os
 import shlex
 import sys
+from collections.abc import Iterable
 from datetime import date
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from armsrace import datasets
 from armsrace.ledger.claims import SOURCES, load_claims, papers, verdict
-from armsrace.resources import CLONE, code_version, data_root, replacing
+from armsrace.resources import CLONE, code_version, data_root, device_name, replacing
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from armsrace.models.zoo import Card
 
 MIME = "application/vnd.armsrace.measurement+json"
 
@@ -53,15 +59,28 @@ SESSION: dict[str, Measurement] = {}
 """The measurements of this process, by claim."""
 
 
-def measure(id: str, value: float, *, n: int, data: str | None = None, note: str = "") -> float:
+def measure(
+    id: str,
+    value: float,
+    *,
+    n: int,
+    data: str | None = None,
+    note: str = "",
+    recording: Recording | None = None,
+) -> float:
     """Record a measurement, show it with its claim if a notebook runs, and return the value.
+
+    Without a recording, the value was computed in this process: the measurement gets today's date,
+    this machine's device, this code's commit, and the running script's command.
 
     Args:
         id: of the claim.
         value: the number, in the claim's unit; it must be finite.
         n: on how many images it was measured.
-        data: which images; by default the MNIST in use.
+        data: which images; by default the recording's, else the MNIST in use.
         note: what differs from the claim's protocol.
+        recording: where a stored value is from. Its device, date, commit and command are kept, and
+            the note begins with "recorded".
 
     Returns:
         The value.
@@ -76,11 +95,19 @@ def measure(id: str, value: float, *, n: int, data: str | None = None, note: str
         raise ValueError(f"value must be finite, got {value}")
     if n < 1:
         raise ValueError(f"n must be >= 1, got {n}")
-    found = Measurement(
-        id=id, value=float(value), n=n, data=data or _mnist(os.environ.get("ARMSRACE_DATA")),
-        device=device_name(), date=date.today().isoformat(), commit=code_version(), note=note,
-        command=command(),
-    )  # fmt: skip
+    if recording is None:
+        found = Measurement(
+            id=id, value=float(value), n=n, data=data or _mnist(os.environ.get("ARMSRACE_DATA")),
+            device=device_name(), date=date.today().isoformat(), commit=code_version(), note=note,
+            command=command(),
+        )  # fmt: skip
+    else:
+        found = Measurement(
+            id=id, value=float(value), n=n, data=data or recording.data,
+            device=recording.device, date=recording.date, commit=recording.commit,
+            note="; ".join(filter(None, ("recorded", recording.settings, note))),
+            command=recording.command,
+        )  # fmt: skip
     SESSION[id] = found
     if "IPython" in sys.modules:
         sys.modules["IPython"].display.display(found)
@@ -99,17 +126,6 @@ def command() -> str:
 def _mnist(folder: str | None) -> str:
     """The MNIST in use, read and checked once per $ARMSRACE_DATA (folder)."""
     return datasets.describe("mnist")
-
-
-def device_name() -> str:
-    """The device on which torch computes, as printed with a measurement.
-
-    For a processor it includes the instructions that torch may use, such as AVX2: they determine
-    the speed and the last digits.
-    """
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return f"CPU, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _line(found: Measurement) -> str:
@@ -176,11 +192,51 @@ class Recording(BaseModel):
     commit: str
     command: str = ""
 
+    @classmethod
+    def from_outcomes(cls, outcomes: pd.DataFrame) -> Recording:
+        """The provenance of the arena's outcomes, without columns, as a recording."""
+        n, dates = outcomes["image"].nunique(), sorted(set(outcomes["date"]))
+        names = dict.fromkeys(outcomes["defense"])
+        chosen = " ".join(f"--defense {name}" for name in names)
+        return cls(
+            columns={}, settings="the arena's outcomes", n=n, data=distinct(outcomes["data"]),
+            device=distinct(outcomes["device"]),
+            date=" to ".join(dict.fromkeys((dates[0], dates[-1]))),
+            commit=distinct(outcomes["commit"]),
+            command=f"armsrace arena run --digits {n} {chosen}",
+        )  # fmt: skip
+
+    @classmethod
+    def from_cards(cls, *cards: Card) -> Recording:
+        """The provenance of what networks' cards report, without columns, as a recording.
+
+        A card has no commit; the version of torch takes its place.
+        """
+        return cls(
+            columns={}, settings="the network's card",
+            n=cards[0].test_images,
+            data=f"{cards[0].data.partition(',')[0]}, {cards[0].test_images:,} test images",
+            device=distinct(c.device for c in cards), date=distinct(c.trained for c in cards),
+            commit=distinct(f"torch {c.torch}" for c in cards),
+            command=distinct(c.recipe for c in cards),
+        )  # fmt: skip
+
     @property
     def provenance(self) -> str:
         """One line for below a figure or a table."""
-        data = self.data.partition(", from ")[0]
-        return f"n = {self.n:,}; {data}; {self.device}; {self.date}; {self.commit}"
+        return provenance(self)
+
+
+def provenance(found: Measurement | Recording, command: bool = True) -> str:
+    """On how many and which images, on what, when, with which code and by which command."""
+    parts = (found.data.partition(", from ")[0], found.device, found.date, found.commit)
+    ran = found.command if command else ""
+    return "; ".join(filter(None, (f"n = {found.n:,}", *parts, ran)))
+
+
+def distinct(texts: Iterable[str | None]) -> str:
+    """The distinct texts in their order, separated by commas."""
+    return ", ".join(dict.fromkeys(filter(None, texts)))
 
 
 RECORDINGS = TypeAdapter(dict[str, Recording])

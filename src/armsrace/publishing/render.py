@@ -161,13 +161,19 @@ def inline(text: str) -> str:
 def code(cell: NotebookNode) -> Iterator[str]:
     """A cell's outputs, or its code if it has none. A measurement's note shows only if alone."""
     figure = cell.metadata.get("mystnb", {})
-    shown = [output for output in cell.outputs if MIME not in output.get("data", {})]
+    outputs = [output for output in cell.outputs if not is_glued(output)]
+    shown = [output for output in outputs if MIME not in output.get("data", {})]
     alt = str(figure.get("image", {}).get("alt", ""))
-    yield from (_output(output, alt) for output in shown or cell.outputs)
-    if not cell.outputs:
+    yield from (_output(output, alt) for output in shown or outputs)
+    if not outputs:
         yield highlight(cell.source, PythonLexer(), HtmlFormatter(noclasses=True))
     if caption := figure.get("figure", {}).get("caption"):
         yield f'<p class="caption">{inline(caption)}</p>'
+
+
+def is_glued(output: NotebookNode) -> bool:
+    """Whether an output is a number for the page's sentences, which the page does not show."""
+    return "scrapbook" in output.get("metadata", {})
 
 
 def _output(output: NotebookNode, alt: str) -> str:

@@ -14,7 +14,7 @@ from nbformat import NotebookNode
 from pybtex.database import BibliographyData, parse_file
 
 from armsrace.publishing import mathematics
-from armsrace.publishing.launch_notebooks import plain
+from armsrace.publishing.launch_notebooks import glued, plain
 from armsrace.publishing.layout import Layout, Notebook, numbering
 from armsrace.publishing.render import BookError, code, inline, markdown
 from armsrace.resources import replacing
@@ -64,24 +64,24 @@ def slides(
     A slide's heading is the section's. Tagged prose is shown as it is. Tagged code is shown as its
     outputs with their caption, or as the code itself if it has no outputs.
     """
-    title, _, opening = _prose(notebook.cells[0], references, chapters).partition("\n\n")
+    numbers = glued(notebook)
+
+    def written(cell: NotebookNode) -> str:
+        """A cell's prose; its links lead from the folder of the slides to the site's pages."""
+        text = plain(cell.source, references, chapters, numbers)
+        return LINK.sub(r"](../chapters/\1.html\2)", text)
+
+    title, _, opening = written(notebook.cells[0]).partition("\n\n")
     found = [Slide(inline(title.lstrip("# ")), markdown(opening.split("\n\n")[0]))]
     heading = inline(HEADING.findall(f"{title}\n\n{opening}")[-1])
     for cell in notebook.cells[1:]:
-        prose = _prose(cell, references, chapters) if cell.cell_type == "markdown" else ""
+        prose = written(cell) if cell.cell_type == "markdown" else ""
         if own := HEADING.findall(prose):
             heading = inline(own[-1])
         if is_slide(cell):
             body = markdown(HEADING.sub("", prose)) if prose else "".join(code(cell))
             found.append(Slide(heading, body))
     return found
-
-
-def _prose(
-    cell: NotebookNode, references: BibliographyData, chapters: Mapping[str, tuple[int, str]]
-) -> str:
-    """A cell's prose; its links lead from the folder of the slides to the site's pages."""
-    return LINK.sub(r"](../chapters/\1.html\2)", plain(cell.source, references, chapters))
 
 
 def deck(found: Iterable[Slide]) -> str:

@@ -29,3 +29,9 @@ def test_a_defense_that_refuses_noise_is_not_beaten_by_it(name: str) -> None:
     other = (defended.model(noise).argmax(1) + 1) % 10
     assert defended.refuses is not None and defended.refuses(noise).all()
     assert not defended.is_adversarial(noise, other).any()
+
+
+def test_abs_says_how_it_is_searched() -> None:
+    row = DEFENSES["abs"]
+    assert f"{row.settings['steps']} steps of Levenberg–Marquardt" in row.about
+    assert f"{row.settings['samples']:,} samples" in row.about

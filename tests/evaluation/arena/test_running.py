@@ -37,6 +37,7 @@ def files(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in folder.rglob("*.parquet")}
 
 
+@pytest.mark.slow
 def test_kill_9_in_the_middle_loses_and_repeats_nothing(tmp_path) -> None:
     process = subprocess.Popen([sys.executable, "-c", RUN, str(tmp_path)])
     patience = time.monotonic() + 120
@@ -122,3 +123,30 @@ def test_a_scheduler_needs_the_extra(tmp_path, monkeypatch) -> None:
 
 def test_the_run_folder_is_not_the_shipped_one() -> None:
     assert store.shipped_path().parent != store.run_folder()
+
+
+def test_one_new_defense_leaves_the_stored_ones() -> None:
+    stored = arena.read()
+    part = stored[stored["defense"] == "rbf"]
+    pd.testing.assert_frame_equal(store.merged(part, stored), stored)
+    without = stored[stored["defense"] != "rbf"]
+    pd.testing.assert_frame_equal(store.merged(part, without), stored)
+    gone = stored.replace({"defense": {"s3-cnn": "no longer in the table"}})
+    whole = store.merged(part, gone)
+    assert len(whole) == len(stored) and whole["defense"].iloc[-1] == "no longer in the table"
+
+
+def test_a_second_measurement_replaces_the_first() -> None:
+    stored = arena.read()
+    again = stored[stored["defense"] == "rbf"].assign(key="other weights", queries=7)
+    whole = store.merged(again, stored)
+    assert len(whole) == len(stored)
+    assert whole.loc[whole["defense"] == "rbf", "key"].eq("other weights").all()
+    assert whole.loc[whole["defense"] != "rbf", "key"].ne("other weights").all()
+
+
+def test_outcomes_of_other_digits_are_not_merged() -> None:
+    stored = arena.read()
+    other = stored[stored["defense"] == "rbf"].assign(data="MNIST, 1,000 embedded test images")
+    with pytest.raises(arena.OutcomesError, match="are of MNIST, 10,000 official"):
+        store.merged(other, stored)

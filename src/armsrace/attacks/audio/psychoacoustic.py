@@ -84,12 +84,11 @@ def imperceptible(
     check_at_least("step_size", step_size, 0)
     check_at_least("weight", weight, 0)
     hearing = hearing or Hearing()
-    with attack_context(model, waves, labels, targets, WAVES) as context:
+    with attack_context(model, waves, labels, targets, WAVES, epsilon) as context:
         clean = context.images
         start = ascend(
-            context, clean, epsilon, first_steps, 2.5 * epsilon / first_steps, "linf",
-            cross_entropy,
-        )  # fmt: skip
+            context, clean, first_steps, 2.5 * epsilon / first_steps, "linf", cross_entropy
+        )
         threshold = hearing.threshold(clean)
         delta = (start - clean).requires_grad_()
         adam = torch.optim.Adam([delta], lr=step_size)

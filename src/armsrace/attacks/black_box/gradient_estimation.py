@@ -20,7 +20,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from armsrace.attacks.base import call_model, rejects
+from armsrace.attacks.base import call_model, rejects, rows_per_pass
 from armsrace.attacks.gradient.pgd import pgd
 from armsrace.contracts import (
     UNIT,
@@ -37,6 +37,7 @@ from armsrace.randomness import default_generator
 
 Estimator = Literal["coordinate", "spsa", "nes"]
 # h in widths of the box. Schott et al.'s for "coordinate", Uesato et al.'s for "spsa".
+BATCH_SIZE = 1024
 SPACINGS: dict[Estimator, float] = {"coordinate": 0.1, "spsa": 0.01, "nes": 0.01}
 
 
@@ -53,6 +54,7 @@ def finite_difference(
     samples: int = 100,
     spacing: float | None = None,
     queries: int | None = None,
+    batch_size: int | None = None,
     targets: Tensor | None = None,
     bounds: Bounds = UNIT,
     loss: Loss = cross_entropy,
@@ -68,7 +70,8 @@ def finite_difference(
         norm: "linf", "l2" or "l1".
         steps: steps, each with a new estimate; all are taken.
         step_size: in pixel units; 2.5 · epsilon / steps by default.
-        estimator, samples, spacing: how the gradient is estimated, as for `estimated_gradient`.
+        estimator, samples, spacing, batch_size: how the gradient is estimated, as for
+            `estimated_gradient`.
         queries: forward passes per image at most; so many steps are taken as fit, of which the
             first must. No limit by default.
         targets: (N,) int64 wanted classes.
@@ -104,7 +107,7 @@ def finite_difference(
     """
     estimated = estimated_gradient(
         model, estimator=estimator, samples=samples, spacing=spacing, bounds=bounds,
-        generator=generator,
+        generator=generator, batch_size=batch_size,
     )  # fmt: skip
     if queries is not None:
         check_count("steps", steps)
@@ -128,7 +131,7 @@ def estimated_gradient(
     spacing: float | None = None,
     bounds: Bounds = UNIT,
     generator: torch.Generator | None = None,
-    batch_size: int = 1024,
+    batch_size: int | None = None,
 ) -> EstimatedGradient:
     """The model with a gradient estimated from its scores, for any attack that follows gradients.
 
@@ -145,7 +148,8 @@ def estimated_gradient(
             the others.
         bounds: the box of valid pixels, which no probe leaves.
         generator: the source of the directions; a new one seeded 0 by default.
-        batch_size: the largest number of probes sent at once, unless there are more images.
+        batch_size: the largest number of probes sent at once, but at least two of each image. By
+            default 1,024, and of large images as many as have 4 million values.
 
     Returns:
         A module with the model's logits. Its `queries` counts every image sent, probes included;
@@ -177,7 +181,8 @@ def estimated_gradient(
     """
     check_choice("estimator", estimator, tuple(SPACINGS))
     check_count("samples", samples)
-    check_count("batch_size", batch_size)
+    if batch_size is not None:
+        check_count("batch_size", batch_size)
     spacing = SPACINGS[estimator] * bounds.width if spacing is None else spacing
     if not 0 < spacing < torch.inf:
         raise ValueError(f"spacing must be > 0, got {spacing:g}")
@@ -193,7 +198,7 @@ class EstimatedGradient(nn.Module):
 
     def __init__(
         self, model: Model, estimator: Estimator, samples: int, spacing: float, bounds: Bounds,
-        generator: torch.Generator, batch_size: int,
+        generator: torch.Generator, batch_size: int | None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.last_class_rejects = rejects(model)
@@ -223,7 +228,8 @@ class EstimatedGradient(nn.Module):
         directions = None if self.estimator == "coordinate" else self._random_directions(images)
         indices = torch.arange(self.cost(images) // 2, device=images.device)
         differences = []
-        for part in indices.split(max(1, self.batch_size // (2 * len(images)))):
+        at_once = rows_per_pass(images, self.batch_size, BATCH_SIZE)
+        for part in indices.split(max(1, at_once // (2 * len(images)))):
             if directions is None:
                 u = functional.one_hot(part, images[0].numel())
             else:

@@ -117,7 +117,7 @@ def square(
                 candidates = _sampled(
                     part.images, x_adv, fraction, part.epsilon, norm, bounds, draws[:, drawn]
                 )
-            candidates = part.within(candidates, norm, part.epsilon)
+            candidates = part.within(candidates, norm)
             losses, is_adversarial = part.loss(candidates, loss)
             used[active] += 1
             # A square that no filter sees changes the loss by rounding, which depends on the batch.

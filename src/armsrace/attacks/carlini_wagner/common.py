@@ -1,4 +1,4 @@
-"""What the three Carlini–Wagner attacks share: the change of variable, f, and the best so far.
+"""What the three Carlini–Wagner attacks share: the change of variable, the search, and c.
 
 Carlini and Wagner 2017: §V-A and §VI-A (the objective f), §V-B (the change of variable). Each image
 has its own Adam, its own constant and its own stopping time, so that a result does not depend on
@@ -40,7 +40,9 @@ def with_values(carrier: Tensor, values: Tensor) -> Tensor:
 
 
 class TanhAdam(PerImageAdam):
-    """Adam on w, where a pixel is middle + span / 2 · tanh(w) / 0.99 (§V-B).
+    """The change of variable and its optimizer: Adam on w (§V-B).
+
+    A pixel is middle + width / 2 · tanh(w) / 0.99, where middle and width are those of the box.
 
     tanh(w) is held between −0.99 and 0.99: the ends of the box can be reached and left, and are
     never exceeded. With `levels` the images are rounded to this many pixel
@@ -76,13 +78,14 @@ class TanhAdam(PerImageAdam):
         return ((images - middle) * (EDGE / half)).clamp(-EDGE, EDGE).atanh()
 
 
-class BestAdversarials:
-    """The M images under search, and the nearest adversarial of each so far.
+class Search:
+    """The M images under search: their f, the passes they took, and the nearest success of each.
 
     indices (M,): their indices in the input batch. clean (M, C, H, W): as given. best_adv
-    (M, C, H, W): the nearest success, else the clean image. best_distance (M,): its distance, else
-    infinity. required_margin (M,): κ, and what
-    rounding takes: the final pass may round differently in a batch of another size.
+    (M, C, H, W): the nearest success, else the clean image. best_distance (M,): its distance as
+    `update_best` was given it, else infinity. The L2 attack gives it ‖x′ − x‖₂², in widths of the
+    box. required_margin (M,): κ, and what rounding takes: the final pass may round differently in a
+    batch of another size.
     """
 
     def __init__(self, context: AttackContext, confidence: float) -> None:
@@ -112,10 +115,11 @@ class BestAdversarials:
         return self._part.loss_and_grad(x_adv, loss)
 
     def f(self, logits: Tensor) -> Tensor:
-        """f + κ = max(max_{i≠t} Z_i − Z_t + κ, 0) (M,), with f of §VI-A; at κ = 0 this is f₆.
+        """max(max_{i≠t} Z_i − Z_t + κ, 0) (M,): f of §VI-A plus κ, and at κ = 0 f₆ itself.
 
-        It is zero where the image is adversarial. Without targets, max_{i≠y} Z_i replaces Z_t, and
-        Z_y replaces the best other class.
+        The paper's f is max(max_{i≠t} Z_i − Z_t, −κ). Adding κ changes no gradient, and makes 0 the
+        value of success. κ is in `required_margin`. Without targets, max_{i≠y} Z_i replaces Z_t,
+        and Z_y replaces the best other class.
         """
         return (self.required_margin - self._part.adversarial_loss(logits, margin)).clamp_min(0)
 
@@ -140,7 +144,10 @@ class BestAdversarials:
 
 
 class ConstantSearch(PerImage):
-    """The constant c (M,) of each image: tenfold until one succeeds, then bisection."""
+    """The constant c (M,) of each image: tenfold until one succeeds, then bisection.
+
+    like (M,): c gets its shape, dtype and device. Its values are not used.
+    """
 
     def __init__(self, like: Tensor, initial: float, steps: int) -> None:
         self.c = torch.full_like(like, initial)
@@ -168,7 +175,8 @@ class Progress(PerImage):
 
     The loss is compared once in a window of steps: a twentieth of them (theirs: a tenth), and at
     least ten. recently_adversarial (M,) bool: adversarial in the last half of a window. An image
-    that was adversarial only early in the window does not count.
+    that was adversarial only early in the window does not count. like (M,): of the losses' shape,
+    dtype and device; its values are not used.
     """
 
     def __init__(self, like: Tensor, steps: int, gain: float | None) -> None:

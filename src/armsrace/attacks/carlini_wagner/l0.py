@@ -7,8 +7,8 @@ from torch import Tensor
 
 from armsrace.attacks.base import PerImage, attack_context, checked_grad
 from armsrace.attacks.carlini_wagner.common import (
-    BestAdversarials,
     Progress,
+    Search,
     TanhAdam,
     check_options,
     with_values,
@@ -87,35 +87,35 @@ def carlini_wagner_l0(
         raise ValueError(f"drop must be > 0 and < 1, got {drop}")
     min_change = bounds.width / 512
     with attack_context(model, images, labels, targets, bounds) as context:
-        best = BestAdversarials(context, confidence)
-        adam = TanhAdam(best.clean, bounds, step_size, levels)
-        search = _PixelSets(best.clean, drop, initial_constant, largest_constant)
-        progress = Progress(best.best_distance, steps, gain=None)
-        while len(best.indices):
+        search = Search(context, confidence)
+        adam = TanhAdam(search.clean, bounds, step_size, levels)
+        sets = _PixelSets(search.clean, drop, initial_constant, largest_constant)
+        progress = Progress(search.best_distance, steps, gain=None)
+        while len(search.indices):
             with torch.enable_grad():
                 w = adam.variable()
-                x = torch.where(search.free, adam.x_adv(w), best.clean)
-                changed = (x - best.clean).abs().amax(dim=1, keepdim=True) >= min_change
-                x_adv = with_values(x, torch.where(changed, x, best.clean))
-                margins, g = best.loss_and_grad(x_adv.detach(), _smooth_margin)
+                x = torch.where(sets.free, adam.x_adv(w), search.clean)
+                changed = (x - search.clean).abs().amax(dim=1, keepdim=True) >= min_change
+                x_adv = with_values(x, torch.where(changed, x, search.clean))
+                margins, g = search.loss_and_grad(x_adv.detach(), _smooth_margin)
                 # f to first order at x_adv: its value and g, so the model is differentiated once.
                 f = margins + (g * (x_adv - x_adv.detach())).flatten(1).sum(dim=1)
-                l2 = ((x_adv - best.clean) / bounds.width).square().flatten(1).sum(dim=1)
-                loss = l2 + search.c * (best.required_margin - f).clamp_min(0)
+                l2 = ((x_adv - search.clean) / bounds.width).square().flatten(1).sum(dim=1)
+                loss = l2 + sets.c * (search.required_margin - f).clamp_min(0)
                 adam.step(checked_grad(loss.sum(), w))
             x_adv = x_adv.detach()
-            delta = x_adv - best.clean
-            is_adversarial = margins >= best.required_margin
-            best.update_best(x_adv, is_adversarial, distances(delta, "l0"))
+            delta = x_adv - search.clean
+            is_adversarial = margins >= search.required_margin
+            search.update_best(x_adv, is_adversarial, distances(delta, "l0"))
             failed = progress.should_stop(loss, is_adversarial, adam.counts) & ~is_adversarial
             if (is_adversarial | failed).any():
                 shares = (g * delta).sum(dim=1)
-                raised, active = search.next_set(is_adversarial, failed, shares, delta)
-                begin = torch.where(batch_view(is_adversarial | raised), x_adv, best.best_adv)
+                raised, active = sets.next_set(is_adversarial, failed, shares, delta)
+                begin = torch.where(batch_view(is_adversarial | raised), x_adv, search.best_adv)
                 adam.restart(is_adversarial | failed, begin)
-                for part in (best, adam, search, progress):
+                for part in (search, adam, sets, progress):
                     part.select(active)
-        return best.result()
+        return search.result()
 
 
 def _smooth_margin(logits: Tensor, classes: Tensor) -> Tensor:

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from armsrace.attacks.base import attack_context, check_start, checked_grad
 from armsrace.attacks.carlini_wagner.common import (
-    BestAdversarials,
     ConstantSearch,
     Progress,
+    Search,
     TanhAdam,
     check_options,
 )
@@ -34,6 +34,9 @@ def carlini_wagner_l2(
     bounds: Bounds = UNIT,
 ) -> AttackResult:
     """Minimize ‖x′ − x‖₂² + c · f(x′) with Adam, and search for the smallest c that succeeds.
+
+    f(x′) = max(max_{i≠t} Z(x′)_i − Z(x′)_t + κ, 0), with Z the logits, t the target and κ the
+    confidence. That is the paper's f plus κ, so that f is 0 exactly where the attack succeeds.
 
     Distances in the objective are in widths of the box, so that c has the paper's unit in any box.
 
@@ -88,29 +91,31 @@ def carlini_wagner_l2(
     with attack_context(model, images, labels, targets, bounds) as context:
         if start is not None:
             check_start(start, images, bounds)
-        best = BestAdversarials(context, confidence)
+        search = Search(context, confidence)
         x_start = context.images if start is None else start.to(context.images)
-        adam = TanhAdam(x_start[best.indices], bounds, step_size, levels)
-        search = ConstantSearch(best.best_distance, initial_constant, binary_search_steps)
-        progress = Progress(best.best_distance, steps, gain=0.01 if abort_early else None)
+        adam = TanhAdam(x_start[search.indices], bounds, step_size, levels)
+        constant = ConstantSearch(search.best_distance, initial_constant, binary_search_steps)
+        progress = Progress(search.best_distance, steps, gain=0.01 if abort_early else None)
         stop_on_first = abort_early and start is None
-        while len(best.indices):
+        # The paper has a loop over c around a loop of Adam. Here one pass is one Adam step of every
+        # image; an image whose c is done gets its next c.
+        while len(search.indices):
             with torch.enable_grad():
                 w = adam.variable()
                 x_adv = adam.x_adv(w)
-                l2 = ((x_adv - best.clean) / bounds.width).square().flatten(1).sum(dim=1)
-                f = best.f(best.logits(x_adv))
-                loss = l2 + search.c * f
+                l2 = ((x_adv - search.clean) / bounds.width).square().flatten(1).sum(dim=1)
+                f = search.f(search.logits(x_adv))
+                loss = l2 + constant.c * f
                 adam.step(checked_grad(loss.sum(), w))
-            is_adversarial = f == 0
-            best.update_best(x_adv, is_adversarial, l2)
+            is_adversarial = f == 0  # f is the paper's plus κ.
+            search.update_best(x_adv, is_adversarial, l2)
             done = progress.should_stop(loss, is_adversarial, adam.counts)
             if stop_on_first:
-                done |= is_adversarial & search.no_success_yet
+                done |= is_adversarial & constant.no_success_yet
             if done.any():
-                found = batch_view(best.best_distance.isfinite())
-                adam.restart(done, torch.where(found, best.best_adv, x_adv.detach()))
-                active = search.next_constant(done, progress.recently_adversarial)
-                for part in (best, adam, search, progress):
+                found = batch_view(search.best_distance.isfinite())
+                adam.restart(done, torch.where(found, search.best_adv, x_adv.detach()))
+                active = constant.next_constant(done, progress.recently_adversarial)
+                for part in (search, adam, constant, progress):
                     part.select(active)
-        return best.result()
+        return search.result()

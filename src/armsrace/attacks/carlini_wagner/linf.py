@@ -7,8 +7,8 @@ from torch import Tensor
 
 from armsrace.attacks.base import PerImage, attack_context, checked_grad
 from armsrace.attacks.carlini_wagner.common import (
-    BestAdversarials,
     Progress,
+    Search,
     TanhAdam,
     check_options,
 )
@@ -81,34 +81,34 @@ def carlini_wagner_linf(
     if not 0 < decrease < 1:
         raise ValueError(f"decrease must be > 0 and < 1, got {decrease}")
     with attack_context(model, images, labels, targets, bounds) as context:
-        best = BestAdversarials(context, confidence)
-        adam = TanhAdam(best.clean, bounds, step_size, levels)
-        search = _Ceilings(
-            best.best_distance, bounds.width, decrease, initial_constant, largest_constant
+        search = Search(context, confidence)
+        adam = TanhAdam(search.clean, bounds, step_size, levels)
+        ceilings = _Ceilings(
+            search.best_distance, bounds.width, decrease, initial_constant, largest_constant
         )
-        progress = Progress(best.best_distance, steps, gain=0.05)
-        while len(best.indices):
+        progress = Progress(search.best_distance, steps, gain=0.05)
+        while len(search.indices):
             with torch.enable_grad():
                 w = adam.variable()
                 x_adv = adam.x_adv(w)
-                delta = (x_adv - best.clean).abs()
-                above = (delta - batch_view(search.tau)).clamp_min(0).flatten(1).sum(dim=1)
+                delta = (x_adv - search.clean).abs()
+                above = (delta - batch_view(ceilings.tau)).clamp_min(0).flatten(1).sum(dim=1)
                 above = above / bounds.width
-                f = best.f(best.logits(x_adv))
-                loss = above + search.c * f
+                f = search.f(search.logits(x_adv))
+                loss = above + ceilings.c * f
                 adam.step(checked_grad(loss.sum(), w))
             is_adversarial = f == 0
             largest = distances(delta.detach(), "linf")
-            best.update_best(x_adv, is_adversarial, largest)
+            search.update_best(x_adv, is_adversarial, largest)
             done = progress.should_stop(loss, is_adversarial, adam.counts)
-            succeeded = is_adversarial & (largest <= search.tau)
+            succeeded = is_adversarial & (largest <= ceilings.tau)
             if (done | succeeded).any():
                 adam.restart(done | succeeded, x_adv.detach())
                 failed = done & ~succeeded
-                active = search.tighten(succeeded, failed, largest, progress.recently_adversarial)
-                for part in (best, adam, search, progress):
+                active = ceilings.tighten(succeeded, failed, largest, progress.recently_adversarial)
+                for part in (search, adam, ceilings, progress):
                     part.select(active)
-        return best.result()
+        return search.result()
 
 
 class _Ceilings(PerImage):

@@ -150,7 +150,7 @@ def auto_pgd(
             else:
                 if random_start:
                     delta = random_perturbation(x_0, norm, part.epsilon, generator)
-                    x_0 = part.within(x_0 + delta, norm, part.epsilon)
+                    x_0 = part.within(x_0 + delta, norm)
                 found = algorithm_1(part, x_0, part.epsilon, steps, norm, loss, stop_on_success)
             queries[indices] += found.passes
             gradients[indices] += found.passes

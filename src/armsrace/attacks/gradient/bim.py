@@ -134,7 +134,7 @@ def _iterate(
     counts, x_adv = counts.to(context.labels), context.images.clone()
     for count in counts.unique().tolist():
         part = context.select(counts == count)
-        x_adv[counts == count] = ascend(part, part.images, part.epsilon, count, alpha, "linf", loss)
+        x_adv[counts == count] = ascend(part, part.images, count, alpha, "linf", loss)
     return context.result(x_adv, queries=counts, gradients=counts)
 
 

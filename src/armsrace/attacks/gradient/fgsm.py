@@ -139,4 +139,4 @@ def _one_step(
         delta = linear_maximizer_l1(grad, epsilon, x, context.bounds)
     else:
         delta = epsilon * steepest_direction(grad, norm, x, context.bounds)
-    return context.within(x + delta, norm, context.epsilon)
+    return context.within(x + delta, norm)

@@ -73,5 +73,5 @@ def mi_fgsm(
             _, grad = context.loss_and_grad(x_adv, loss)
             g = decay * g + normalize(grad, "l1")
             delta = project(x_adv + alpha * g.sign() - context.images, "linf", context.epsilon)
-            x_adv = context.within(context.images + delta, "linf", context.epsilon)
+            x_adv = context.within(context.images + delta, "linf")
         return context.result(x_adv, queries=steps, gradients=steps)

@@ -108,12 +108,13 @@ def pgd(
     with attack_context(model, images, labels, targets, bounds, epsilon) as context:
 
         def run(part: AttackContext) -> Tensor:
-            x_0, ball = part.images, part.epsilon
-            alpha = 2.5 * ball / steps if step_size is None else step_size
+            x_0, alpha = part.images, step_size
+            if alpha is None:
+                alpha = 2.5 * part.epsilon / steps
             if random_start:
-                delta = random_perturbation(x_0, norm, ball, generator)
-                x_0 = part.within(x_0 + delta, norm, ball)
-            return ascend(part, x_0, ball, steps, alpha, norm, loss)
+                delta = random_perturbation(x_0, norm, part.epsilon, generator)
+                x_0 = part.within(x_0 + delta, norm)
+            return ascend(part, x_0, steps, alpha, norm, loss)
 
         if restarts == 1:
             return context.result(run(context), queries=steps, gradients=steps)
@@ -122,16 +123,16 @@ def pgd(
 
 
 def ascend(
-    context: AttackContext, start: Tensor, epsilon: float | Tensor, steps: int,
-    step_size: float | Tensor, norm: Norm, loss: Loss,
+    context: AttackContext, x_0: Tensor, steps: int, step_size: float | Tensor, norm: Norm,
+    loss: Loss,
 ) -> Tensor:  # fmt: skip
-    """The last iterate (N, C, H, W) of projected gradient ascent from start."""
-    x_adv = start
+    """The last iterate (N, C, H, W) of projected gradient ascent from x_0, within the budget."""
+    x_adv = x_0
     for _ in range(steps):
         _, grad = context.loss_and_grad(x_adv, loss)
         x_adv = x_adv + step_size * steepest_direction(grad, norm, x_adv, context.bounds)
-        delta = project(x_adv - context.images, norm, epsilon)
-        x_adv = context.within(context.images + delta, norm, epsilon)
+        delta = project(x_adv - context.images, norm, context.epsilon)
+        x_adv = context.within(context.images + delta, norm)
     return x_adv
 
 

@@ -30,6 +30,7 @@ def deepfool(
     norm: Norm = "l2",
     steps: int = 50,
     overshoot: float = 0.02,
+    candidates: int = 10,
     bounds: Bounds = UNIT,
 ) -> AttackResult:
     """The sum of the shortest steps to the nearest class boundary of the linearized model.
@@ -42,6 +43,7 @@ def deepfool(
         steps: linearizations at most; an image is done once it is misclassified.
         overshoot: η. The perturbation is lengthened by this fraction, since the boundary itself
             belongs to no class.
+        candidates: how many of the likeliest classes are linearized in a step, the label included.
         bounds: the box of valid pixels, kept after each step.
 
     Returns:
@@ -55,10 +57,12 @@ def deepfool(
         * The search ends once the image after the overshoot is misclassified. The image before it,
           at which the model is linearized as in the paper, may approach the boundary and never
           cross it.
-        * All classes are candidates, as in the paper; the authors' code takes the ten most likely.
+        * In the paper all classes are candidates; the authors' code takes the ten likeliest of
+          the clean image. Here they are the likeliest at each step.
 
     Cost:
-        Two forward passes and K backward passes per step, only for images still under search.
+        Two forward passes and `candidates` backward passes per step, at most K, only for images
+        still under search.
 
     References:
         Moosavi-Dezfooli, Fawzi and Frossard 2016, "DeepFool: a simple and accurate method to fool
@@ -73,6 +77,7 @@ def deepfool(
     check_choice("norm", norm, ("l2", "linf"))
     check_count("steps", steps)
     check_at_least("overshoot", overshoot, 0)
+    check_count("candidates", candidates, 2)
     with attack_context(model, images, labels, None, bounds) as context, torch.no_grad():
         x, x_adv = context.images.clone(), context.images.clone()
         queries, gradients = torch.zeros_like(context.labels), torch.zeros_like(context.labels)
@@ -84,10 +89,10 @@ def deepfool(
             if len(active) == 0:
                 break
             part = context.select(active)
-            logits, grads = part.jacobian(x[active])
+            logits, grads = part.jacobian(x[active], candidates)
             queries[active] += 1
             gradients[active] += logits.shape[1]
-            r = step_to_boundary(logits, grads, part.labels, x[active], norm, bounds)
+            r = step_to_boundary(logits, grads, x[active], norm, bounds)
             x[active] = bounds.clip(x[active] + r)
             delta = x[active] - part.images
             x_adv[active] = bounds.clip(part.images + (1 + overshoot) * delta)
@@ -95,17 +100,16 @@ def deepfool(
 
 
 def step_to_boundary(
-    logits: Tensor, grads: Tensor, labels: Tensor, x: Tensor, norm: Norm, bounds: Bounds
+    logits: Tensor, grads: Tensor, x: Tensor, norm: Norm, bounds: Bounds
 ) -> Tensor:
     """The shortest step r (N, C, H, W) from x to a boundary of the linearized model.
 
-    logits (N, K); grads (N, K, C, H, W), theirs; labels (N,), the classes to leave. With
-    f′ₖ = fₖ − f_label and w′ₖ = ∇fₖ − ∇f_label, the boundary with class k is at distance
+    logits (N, M); grads (N, M, C, H, W), theirs; the first are those of the class to leave, 0.
+    With f′ₖ = fₖ − f₀ and w′ₖ = ∇fₖ − ∇f₀, the boundary with class k is at distance
     abs(f′ₖ) / ‖w′ₖ‖, in the dual norm: L2 for L2, L1 for L∞.
     """
-    rows = torch.arange(len(labels), device=labels.device)
-    f = (logits[rows, labels][:, None] - logits).abs()
-    w = grads - grads[rows, labels][:, None]
+    f = (logits[:, 1:] - logits[:, :1]).abs()
+    w = grads[:, 1:] - grads[:, :1]
     w_free = w.masked_fill(blocked_by_box(w, x[:, None], bounds), 0.0)
     order = 2 if norm == "l2" else 1
     length, length_free = (
@@ -114,7 +118,8 @@ def step_to_boundary(
     # Where no free pixel has a gradient the boundary is infinitely far; there is no step at all if
     # that is so for every class.
     distance = torch.where(length_free > 0, f / length, torch.inf)
-    l_hat = distance.scatter(1, labels[:, None], torch.inf).argmin(dim=1)
+    l_hat = distance.argmin(dim=1)
+    rows = torch.arange(len(l_hat), device=l_hat.device)
     f_hat, w_hat = f[rows, l_hat], w_free[rows, l_hat]
     length, length_free = length[rows, l_hat], length_free[rows, l_hat]
     # Without the box r = f_hat / ‖w_hat‖₂² · w_hat, and f_hat / ‖w_hat‖₁ · sign(w_hat) in L∞.

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from armsrace.attacks.base import PerImage, attack_context, checked_grad
 from armsrace.attacks.carlini_wagner.common import (
-    BestAdversarials,
     ConstantSearch,
     Progress,
+    Search,
     check_options,
 )
 from armsrace.contracts import (
@@ -99,37 +99,37 @@ def ead(
     check_at_least("beta", beta, 0)
     with attack_context(model, images, labels, targets, bounds) as context:
         width = bounds.width
-        best = BestAdversarials(context, confidence)
-        fista = _Fista(best.clean, bounds, beta, step_size, steps)
-        search = ConstantSearch(best.best_distance, initial_constant, binary_search_steps)
-        progress = Progress(best.best_distance, steps, gain=0.01 if abort_early else None)
-        stall = _Stall(best.best_distance, steps)
-        while len(best.indices):
+        search = Search(context, confidence)
+        fista = _Fista(search.clean, bounds, beta, step_size, steps)
+        constant = ConstantSearch(search.best_distance, initial_constant, binary_search_steps)
+        progress = Progress(search.best_distance, steps, gain=0.01 if abort_early else None)
+        stall = _Stall(search.best_distance, steps)
+        while len(search.indices):
             with torch.enable_grad():
                 y = fista.y.clone().requires_grad_()
-                l2 = ((y - best.clean) / width).square().flatten(1).sum(dim=1)
-                f = best.f(best.logits(y))
-                g = l2 + search.c * f
+                l2 = ((y - search.clean) / width).square().flatten(1).sum(dim=1)
+                f = search.f(search.logits(y))
+                g = l2 + constant.c * f
                 grad = checked_grad(g.sum(), y)
             is_adversarial = f == 0
-            l1 = distances((fista.y - best.clean) / width, "l1")
-            best.update_best(fista.y, is_adversarial, l1 if rule == "l1" else l2 + beta * l1)
-            fista.step(grad, best.clean)
+            l1 = distances((fista.y - search.clean) / width, "l1")
+            search.update_best(fista.y, is_adversarial, l1 if rule == "l1" else l2 + beta * l1)
+            fista.step(grad, search.clean)
             done = progress.should_stop(g + beta * l1, is_adversarial, fista.counts)
             if abort_early:
                 # Near the boundary the loss goes up and down: only the best distance tells.
                 done = torch.where(
-                    search.no_success_yet, done | is_adversarial,
-                    stall.should_stop(best.best_distance) | (fista.counts == steps),
+                    constant.no_success_yet, done | is_adversarial,
+                    stall.should_stop(search.best_distance) | (fista.counts == steps),
                 )  # fmt: skip
             if done.any():
-                found = batch_view(best.best_distance.isfinite())
-                fista.restart(done, torch.where(found, best.best_adv, fista.x))
+                found = batch_view(search.best_distance.isfinite())
+                fista.restart(done, torch.where(found, search.best_adv, fista.x))
                 stall.waited[done] = 0
-                active = search.next_constant(done, progress.recently_adversarial)
-                for part in (best, fista, search, progress, stall):
+                active = constant.next_constant(done, progress.recently_adversarial)
+                for part in (search, fista, constant, progress, stall):
                     part.select(active)
-        return best.result()
+        return search.result()
 
 
 class _Stall(PerImage):

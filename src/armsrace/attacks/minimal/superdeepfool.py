@@ -27,6 +27,7 @@ def superdeepfool(
     n: int = 2,
     steps: int = 30,
     overshoot: float = 0.02,
+    candidates: int = 10,
     binary_search_steps: int = 10,
     targets: Tensor | None = None,
     bounds: Bounds = UNIT,
@@ -45,6 +46,7 @@ def superdeepfool(
         n: projections in a round.
         steps: rounds at most; an image is done once its projection is adversarial.
         overshoot: η, by which a step of DeepFool is lengthened.
+        candidates: how many of the likeliest classes the first step linearizes, the label included.
         binary_search_steps: halvings of the last gap on the line from the clean image; 0 for none.
         targets: (N,) int64 wanted classes.
         bounds: the box of valid pixels, kept after each step.
@@ -54,8 +56,8 @@ def superdeepfool(
 
     Differences from the paper:
         * The paper has no box. Here pixels that the box blocks take no part in a step.
-        * All classes are candidates in the first step. Later steps go to the most likely other
-          class, which takes one backward pass in place of K.
+        * The likeliest classes are candidates in the first step. Later steps go to the most likely
+          other class, which takes one backward pass.
         * The paper ends at the first projection that is adversarial. Here an image also ends once
           two rounds have brought it less than 1 % nearer. The nearest success of all is returned.
         * SDF(∞, 2) by default; the paper recommends SDF(∞, 1). With n = 2 the mean distance on
@@ -65,8 +67,9 @@ def superdeepfool(
           the most likely other class.
 
     Cost:
-        One forward and K backward passes for the first step, one of each for each later step and
-        each projection, and one forward pass for each halving, only for images under search.
+        One forward and `candidates` backward passes for the first step, one of each for each later
+        step and each projection, and one forward pass for each halving, only for images under
+        search.
 
     References:
         Abdolahpourrostam, Abroshan and Moosavi-Dezfooli 2024, "SuperDeepFool: a new fast and
@@ -83,10 +86,11 @@ def superdeepfool(
     check_count("n", n)
     check_count("steps", steps)
     check_at_least("overshoot", overshoot, 0)
+    check_count("candidates", candidates, 2)
     check_count("binary_search_steps", binary_search_steps, 0)
     with attack_context(model, images, labels, targets, bounds) as context, torch.no_grad():
         search = _Search(context, overshoot)
-        search.first_step()
+        search.first_step(candidates)
         for _ in range(steps):
             if len(search.active) == 0:
                 break
@@ -114,15 +118,17 @@ class _Search:
         self._before, self._rounds = self._best_distance, torch.zeros_like(context.labels)
         self.active = (~is_adversarial).nonzero()[:, 0]
 
-    def first_step(self) -> None:
-        """A step of DeepFool to the closest of all classes, or to the target."""
+    def first_step(self, candidates: int) -> None:
+        """A step of DeepFool to the closest of the likeliest classes; none with targets."""
         if self._context.targets is not None or len(self.active) == 0:
             return
         part = self._context.select(self.active)
-        logits, grads = part.jacobian(part.images)
+        logits, grads = part.jacobian(part.images, candidates)
         self.queries[self.active] += 1
         self.gradients[self.active] += logits.shape[1]
-        self._move(self.active, logits, grads, part.labels)
+        bounds, x = part.bounds, part.images
+        r = step_to_boundary(logits, grads, x, "l2", bounds)
+        self.x[self.active] = bounds.clip(x + (1 + self._overshoot) * r)
 
     def deepfool(self, steps: int) -> None:
         """Steps of DeepFool until an iterate is adversarial."""
@@ -198,12 +204,6 @@ class _Search:
         self._best_distance[which] = torch.where(nearer, distance, self._best_distance[which])
         self.best_adv[which] = torch.where(batch_view(nearer), x, self.best_adv[which])
         return f, w, is_adversarial
-
-    def _move(self, which: Tensor, logits: Tensor, grads: Tensor, labels: Tensor) -> None:
-        """The step of DeepFool, lengthened by the overshoot."""
-        bounds, x = self._context.bounds, self.x[which]
-        r = step_to_boundary(logits, grads, labels, x, "l2", bounds)
-        self.x[which] = bounds.clip(x + (1 + self._overshoot) * r)
 
 
 def _free(w: Tensor, x: Tensor, bounds: Bounds) -> tuple[Tensor, Tensor]:

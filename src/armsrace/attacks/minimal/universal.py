@@ -42,6 +42,7 @@ def universal(
     rate: float = 0.8,
     passes: int = 10,
     batch_size: int = 10,
+    candidates: int = 10,
     bounds: Bounds = UNIT,
     generator: torch.Generator | None = None,
 ) -> AttackResult:
@@ -59,6 +60,7 @@ def universal(
         rate: the fraction of misclassified images at which the search stops.
         passes: over all images, at most.
         batch_size: images that share a step.
+        candidates: of DeepFool, how many of the likeliest classes a step linearizes.
         bounds: the box of valid pixels.
         generator: source of the order of the images; a new one seeded 0 by default.
 
@@ -72,13 +74,13 @@ def universal(
         >>> (found.images - digits.images).abs().max() <= 0.3
         tensor(True)
     """
-    _check(epsilon, norm, method, rate, passes, batch_size)
+    _check(epsilon, norm, method, rate, passes, batch_size, candidates)
     generator = default_generator(generator)
-    with attack_context(model, images, labels, None, bounds) as context:
+    with attack_context(model, images, labels, None, bounds, epsilon) as context:
         v, queries, gradients = _algorithm_1(
-            context, epsilon, norm, method, rate, passes, batch_size, generator
+            context, epsilon, norm, method, rate, passes, batch_size, candidates, generator
         )
-        return context.result(context.within(context.images + v, norm, epsilon), queries, gradients)
+        return context.result(context.within(context.images + v, norm), queries, gradients)
 
 
 def universal_perturbation(
@@ -92,6 +94,7 @@ def universal_perturbation(
     rate: float = 0.8,
     passes: int = 10,
     batch_size: int = 10,
+    candidates: int = 10,
     bounds: Bounds = UNIT,
     generator: torch.Generator | None = None,
 ) -> Tensor:
@@ -112,6 +115,7 @@ def universal_perturbation(
         rate: stop once this fraction of the images is misclassified, the paper's 1 − δ.
         passes: over all images, at most; the best of the perturbations after each is returned.
         batch_size: images that share a step.
+        candidates: of DeepFool, how many of the likeliest classes a step linearizes.
         bounds: the box of valid pixels.
         generator: source of the order of the images; a new one seeded 0 by default.
 
@@ -141,16 +145,18 @@ def universal_perturbation(
         >>> universal_perturbation(model, digits.images, digits.labels, epsilon=0.3).shape
         torch.Size([1, 1, 28, 28])
     """
-    _check(epsilon, norm, method, rate, passes, batch_size)
+    _check(epsilon, norm, method, rate, passes, batch_size, candidates)
     generator = default_generator(generator)
     with attack_context(model, images, labels, None, bounds) as context:
-        v, _, _ = _algorithm_1(context, epsilon, norm, method, rate, passes, batch_size, generator)
+        v, _, _ = _algorithm_1(
+            context, epsilon, norm, method, rate, passes, batch_size, candidates, generator
+        )
         return v.to(images.dtype)
 
 
 def _algorithm_1(
     context: AttackContext, epsilon: float, norm: Norm, method: Method, rate: float, passes: int,
-    batch_size: int, generator: torch.Generator,
+    batch_size: int, candidates: int, generator: torch.Generator,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """The best perturbation v (1, C, H, W), and the queries and gradients (N,) it took."""
     x, bounds = context.images, context.bounds
@@ -165,15 +171,15 @@ def _algorithm_1(
         for batch in order.to(x.device).split(batch_size):
             part = context.select(batch)
             if method == "deepfool":
-                delta_v, found = _deepfool_step(part, v)
+                delta_v, found = _deepfool_step(part, v, candidates)
                 queries[batch] += found.queries
                 gradients[batch] += found.gradients
             else:
-                length = 5 * epsilon / steps * (1 - step / steps)
+                length = 5 * context.epsilon / steps * (1 - step / steps)
                 delta_v = length * _ascent_direction(part, v, norm, scale)
                 queries[batch] += 1
                 gradients[batch] += 1
-            v = project(v + delta_v, norm, epsilon)
+            v = project(v + delta_v, norm, context.epsilon)
             step += 1
         _, is_adversarial = context.loss(bounds.clip(x + v), margin)
         queries += 1
@@ -185,10 +191,14 @@ def _algorithm_1(
     return best_v, queries, gradients
 
 
-def _deepfool_step(context: AttackContext, v: Tensor) -> tuple[Tensor, AttackResult]:
+def _deepfool_step(
+    context: AttackContext, v: Tensor, candidates: int
+) -> tuple[Tensor, AttackResult]:
     """Δv (1, C, H, W), the mean direction of DeepFool's steps at their mean length."""
     x = context.bounds.clip(context.images + v)
-    found = deepfool(context.model, x, context.labels, norm="l2", bounds=context.bounds)
+    found = deepfool(
+        context.model, x, context.labels, norm="l2", candidates=candidates, bounds=context.bounds
+    )
     deltas = found.images - x
     lengths = distances(deltas, "l2")
     if not lengths.any():
@@ -207,8 +217,9 @@ def _ascent_direction(context: AttackContext, v: Tensor, norm: Norm, scale: Tens
 
 
 def _check(
-    epsilon: float, norm: Norm, method: Method, rate: float, passes: int, batch_size: int
-) -> None:
+    epsilon: float, norm: Norm, method: Method, rate: float, passes: int, batch_size: int,
+    candidates: int,
+) -> None:  # fmt: skip
     """Check the options of both functions."""
     check_at_least("epsilon", epsilon, 0)
     check_choice("norm", norm, ("linf", "l2"))
@@ -216,3 +227,4 @@ def _check(
     check_at_least("rate", rate, 0)
     check_count("passes", passes)
     check_count("batch_size", batch_size)
+    check_count("candidates", candidates, 2)

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 import torch
 from torch import Tensor
 
-from armsrace.attacks.base import AttackContext, attack_context
+from armsrace.attacks.base import AttackContext, attack_context, rows_per_pass
 from armsrace.contracts import (
     UNIT,
     AttackResult,
@@ -32,9 +32,9 @@ TUTORIAL: Final[dict[str, Any]] = {
 """The settings of tutorials on MNIST, which use SciPy's `differential_evolution` with recombination
 1 and stop at the first success."""
 
-CHUNKS = {"cpu": 128}
-CHUNK = 2048
-"""Candidates per forward pass. A GPU needs many. On a CPU the activations of a few hundred color
+BATCH_SIZES = {"cpu": 128}
+BATCH_SIZE = 2048
+"""A GPU needs many candidates per forward pass. On a CPU the activations of a few hundred color
 images outgrow what the allocator keeps, and each pass then takes twice as long."""
 
 
@@ -52,6 +52,7 @@ def one_pixel(
     label_below: float = 0.05,
     target_above: float = 0.9,
     queries: int | None = None,
+    batch_size: int | None = None,
     targets: Tensor | None = None,
     bounds: Bounds = UNIT,
     generator: torch.Generator | None = None,
@@ -76,6 +77,8 @@ def one_pixel(
             first success.
         target_above: the same with targets, where p(target) is greater; 0 stops at the first.
         queries: forward passes per image at most, at least 3; no limit by default.
+        batch_size: candidates in one forward pass, of all images together. By default 2,048, on a
+            CPU 128, and of large images as many as have 4 million values.
         targets: (N,) int64 wanted classes.
         bounds: the box of valid pixels.
         generator: source of positions, colors and parents; a new one seeded 0 by default.
@@ -113,6 +116,8 @@ def one_pixel(
     # A child has this many parents other than its own, and all are different.
     check_count("population", population, 4 if base == "random" else 3)
     check_count("generations", generations, 0)
+    if batch_size is not None:
+        check_count("batch_size", batch_size)
     check_at_least("mutation", mutation[0], 0)
     limit = query_limit(queries)
     if mutation[1] < mutation[0]:
@@ -124,6 +129,9 @@ def one_pixel(
     with attack_context(model, images, labels, targets, bounds) as context, torch.no_grad():
         best_adv, used = context.images.clone(), torch.ones_like(context.labels)
         best_fitness = torch.full_like(best_adv[:, 0, 0, 0], -torch.inf)
+        at_once = rows_per_pass(
+            best_adv, batch_size, BATCH_SIZES.get(best_adv.device.type, BATCH_SIZE)
+        )
         # Genes are float64 whatever the images are, so that all dtypes get the same candidates.
         keys, shape = Keys(context.images.double()), (population, pixels, images.shape[1])
         genes = _first_genes(keys, shape, colors, generator)
@@ -137,7 +145,7 @@ def one_pixel(
                 break
             part, children = context.select(active), children[:, :judged]
             genes, fitness = genes[:, :judged], fitness[:, :judged]
-            child_fitness, is_adversarial = _judged(part, children)
+            child_fitness, is_adversarial = _judged(part, children, at_once)
             used[active] += judged
             # Rounding depends on the batch; a child that is equal up to rounding must not win.
             fitter = child_fitness > fitness + 1000 * torch.finfo(fitness.dtype).eps
@@ -183,11 +191,11 @@ def inside(genes: Tensor) -> Tensor:
     return torch.cat([genes[..., :2].remainder(1), genes[..., 2:].clamp(0, 1)], dim=-1)
 
 
-def _judged(context: AttackContext, genes: Tensor) -> tuple[Tensor, Tensor]:
+def _judged(context: AttackContext, genes: Tensor, at_once: int) -> tuple[Tensor, Tensor]:
     """The fitness (N, P) of each candidate, in log odds, and whether it is adversarial (N, P)."""
     image = torch.arange(len(genes), device=genes.device).repeat_interleave(genes.shape[1])
-    chunk, answers = CHUNKS.get(genes.device.type, CHUNK), []
-    for of, some in zip(image.split(chunk), genes.flatten(0, 1).split(chunk), strict=True):
+    answers = []
+    for of, some in zip(image.split(at_once), genes.flatten(0, 1).split(at_once), strict=True):
         part = context.select(of)
         answers.append(part.loss(painted(part.images, some, context.bounds), log_odds))
     fitness, is_adversarial = (

@@ -87,14 +87,17 @@ class LevenbergMarquardt:
         """
         each = pixels if pixels.ndim == 3 else pixels[:, None]
         problem = _Problem(generators, each, objective, shrink)
-        screening = round(self.screening * self.steps) if starts.shape[1] > 1 else 0
         first, *others = within(starts, self.radius).unbind(dim=1)
-        best = self._descend(problem, problem.start(first, self.damping), screening)
-        for start in others:
-            pairs = problem.start(start, self.damping, best)
-            pairs = self._descend(problem, pairs, screening)
-            best = best.where(pairs.values < best.values, pairs)
-        best = self._descend(problem, best, self.steps - screening)
+        best, steps = problem.start(first, self.damping), self.steps
+        if others:
+            screening = round(self.screening * self.steps)
+            steps -= screening
+            best = self._descend(problem, best, screening)
+            for start in others:
+                pairs = problem.start(start, self.damping, best)
+                pairs = self._descend(problem, pairs, screening)
+                best = best.where(pairs.values < best.values, pairs)
+        best = self._descend(problem, best, steps)
         return Found(best.latents, best.images, best.values)
 
     def _descend(self, problem: _Problem, pairs: _Pairs, steps: int) -> _Pairs:

@@ -6,6 +6,7 @@ Schott, Rauber, Bethge and Brendel 2019, §3 and appendix.
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import Literal
 
@@ -55,8 +56,8 @@ class AnalysisBySynthesis(nn.Module):
             searched.
         inference: "adam" is the paper's: the best of the samples of the prior, then 50 steps of
             Adam. "exact" goes on from there to an optimum, by eight steps of Levenberg–Marquardt:
-            for bounds, and for gradients that hold.
-        search: in place of the two.
+            for bounds, and for gradients that hold. "adam" by default.
+        search: another search; then `inference` must be left out.
         samples: of the prior, drawn and decoded once, when the model is built; or those of another
             model of the same generators, shared.
         scale: of the logits, scale · score.
@@ -82,7 +83,7 @@ class AnalysisBySynthesis(nn.Module):
         self,
         generators: ClassGenerators,
         *,
-        inference: Literal["adam", "exact"] = "adam",
+        inference: Literal["adam", "exact"] | None = None,
         search: AdamSearch | LevenbergMarquardt | PolishedSearch | None = None,
         samples: int | PriorSamples = 8000,
         scale: float = SCALE,
@@ -91,11 +92,14 @@ class AnalysisBySynthesis(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        check_choice("inference", inference, ("adam", "exact"))
+        if inference is not None:
+            check_choice("inference", inference, ("adam", "exact"))
+            if search is not None:
+                raise ValueError(f"inference must be None with a search, got {inference!r}")
         check_at_least("scale", scale, 1e-9)
         check_at_least("floor", floor, 0)
         check_count("batch_size", batch_size)
-        default = AdamSearch() if inference == "adam" else PolishedSearch()
+        default = PolishedSearch() if inference == "exact" else AdamSearch()
         self.generators, self.search = generators, search or default
         if not isinstance(samples, PriorSamples):
             samples = PriorSamples(generators, samples, generator)
@@ -111,7 +115,7 @@ class AnalysisBySynthesis(nn.Module):
 
     def costs(self, images: Tensor) -> Tensor:
         """‖x − G(z)‖² + ‖z‖² / 2 (N, K) at the best latents, which are constants to autograd."""
-        found = self.found(images)
+        found = self.infer(images)
         x, z = images.flatten(1)[:, None], found.latents.to(images.dtype)
         error = (x - found.images.to(images.dtype)).square().sum(dim=2)
         return evidence(error, z.square().sum(dim=2))
@@ -125,12 +129,12 @@ class AnalysisBySynthesis(nn.Module):
 
     def explain(self, images: Tensor) -> Explanation:
         """The best latents found for images (N, C, H, W), their reconstructions and their costs."""
-        found = self.found(images)
+        found = self.infer(images)
         reconstructions = found.images.unflatten(2, images.shape[1:])
         return Explanation(found.latents, reconstructions, found.values)
 
-    def found(self, images: Tensor) -> Found:
-        """The same with flat images, in the generators' dtype, without a gradient."""
+    def infer(self, images: Tensor) -> Found:
+        """As `explain`, with flat images in the generators' dtype, and without a gradient."""
         check_images(images)
         pixels = self.samples.images.shape[2]
         if images[0].numel() != pixels:
@@ -146,6 +150,12 @@ class AnalysisBySynthesis(nn.Module):
                 torch.cat([part.images for part in parts]),
                 torch.cat([part.values for part in parts]),
             )
+
+    def found(self, images: Tensor) -> Found:
+        """The old name of `infer`."""
+        message = "AnalysisBySynthesis.found is now infer; the old name leaves in the next release"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        return self.infer(images)
 
 
 def floored_softmax(logits: Tensor, floor: float = FLOOR) -> Tensor:

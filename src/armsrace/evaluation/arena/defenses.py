@@ -148,7 +148,10 @@ def binarized(classifier: nn.Module, width: float) -> Defended:
 
 
 def synthesis(vaes: nn.Module, steps: int, samples: int) -> Defended:
-    """Analysis by synthesis, searched from the best sample; its gradient is the envelope's."""
+    """Analysis by synthesis, by Levenberg–Marquardt from the best sample.
+
+    Its gradient is the envelope's.
+    """
     return plain(_explaining(vaes, steps, samples))
 
 
@@ -159,7 +162,7 @@ def binary_synthesis(vaes: nn.Module, steps: int, samples: int, width: float) ->
 
 
 def _explaining(vaes: nn.Module, steps: int, samples: int) -> AnalysisBySynthesis:
-    """Analysis by synthesis with the arena's search."""
+    """Analysis by synthesis with the arena's search, Levenberg–Marquardt from one start."""
     search = LevenbergMarquardt(steps=steps, starts=1)
     decoders = ClassDecoders(cast(ClassVaes, vaes))
     return AnalysisBySynthesis(decoders, search=search, samples=samples)
@@ -217,7 +220,8 @@ DEFENSES: dict[str, Defense] = {
         "nearest neighbor", "6,000 held-out digits with their classes", (), neighbor
     ),
     "abs": Defense(
-        "ABS", "analysis by synthesis, a short search; attacked by the envelope's gradient",
+        "ABS", "analysis by synthesis, 12 steps of Levenberg–Marquardt from the best of 2,000 "
+        "samples; attacked by the envelope's gradient",
         ("abs",), synthesis, {"steps": 12, "samples": 2_000}, slow=True,
     ),
     "binary-abs": Defense(

@@ -9,11 +9,15 @@ import pandas as pd
 import platformdirs
 
 from armsrace.contracts import check_choice
+from armsrace.evaluation.arena.attacks import ATTACKS
+from armsrace.evaluation.arena.defenses import DEFENSES
 from armsrace.evaluation.arena.jobs import Job
 from armsrace.resources import CLONE, data_root, in_clone, replacing
 
 USER = Path(platformdirs.user_data_dir("armsrace"))
 FORMATS = (".parquet", ".csv")
+CELL = ["defense", "attack", "norm", "seed", "image"]
+"""What an outcome is of. A second measurement of the same cell replaces the first."""
 
 
 class OutcomesError(RuntimeError):
@@ -21,7 +25,10 @@ class OutcomesError(RuntimeError):
 
 
 def run_folder() -> Path:
-    """Where a run keeps its outcomes: below `_build` in a clone, else in the user's data folder."""
+    """Where a run keeps its outcomes: below `_build` in a clone, else in the user's data folder.
+
+    It is not committed, and `make clean` removes it in a clone: a finished run is exported.
+    """
     return CLONE / "_build" / "arena" if in_clone() else USER / "arena"
 
 
@@ -57,6 +64,37 @@ def collected(units: Iterable[Job], folder: Path) -> pd.DataFrame:
     if not frames:
         raise OutcomesError(f"{folder} holds none of these outcomes: run `armsrace arena run`")
     return pd.concat(frames, ignore_index=True)
+
+
+def merged(outcomes: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
+    """Outcomes put among the stored ones, in the order of the tables.
+
+    An outcome replaces the stored one of the same defense, attack, norm, seed and image, also if
+    its key is another, since the weights or the options have changed.
+
+    Raises:
+        OutcomesError: the two were measured on other digits.
+    """
+    kept, added = ({text.partition(", from ")[0] for text in part["data"]}
+                   for part in (stored, outcomes))  # fmt: skip
+    if kept and added != kept:
+        raise OutcomesError(
+            f"the stored outcomes are of {', '.join(sorted(kept))}, these of "
+            f"{', '.join(sorted(added))}: export them to a file of their own"
+        )
+    both = pd.concat([stored, outcomes], ignore_index=True).drop_duplicates(CELL, keep="last")
+    cells = (
+        (row, entry.name, entry.norm)
+        for slow in (False, True)
+        for row in DEFENSES
+        if DEFENSES[row].slow is slow
+        for entry in ATTACKS.values()
+    )
+    order = {cell: place for place, cell in enumerate(cells)}
+    found = zip(both["defense"], both["attack"], both["norm"], strict=True)
+    place = pd.Series([order.get(cell, len(order)) for cell in found], both.index)
+    both = both.assign(place=place).sort_values(["place", "seed", "image"], kind="stable")
+    return both.drop(columns="place").reset_index(drop=True)
 
 
 def export(outcomes: pd.DataFrame, path: Path) -> None:
