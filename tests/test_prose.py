@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from armsrace.ledger import load_claims
 from armsrace.resources import CLONE
 
 AVOID = {
