@@ -59,7 +59,8 @@ ATTACKS: dict[str, tuple[Norm, Callable[..., AttackResult], str]] = {
         partial(evaluation.smallest_epsilon, iterated, epsilons=BUDGETS, bisect=True),
         "steps of 1/256; 128 budgets up to 0.5, by bisection",
     ),
-    "jsma": ("l0", partial(attacks.jsma, gamma=1.0), "on the softmax"),
+    "jsma-f": ("l0", partial(attacks.jsma, gamma=1.0), "on the softmax"),
+    "jsma-z": ("l0", partial(attacks.jsma, gamma=1.0, form="logits"), "on the logits"),
 }  # fmt: skip
 
 

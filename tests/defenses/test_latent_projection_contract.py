@@ -43,6 +43,32 @@ def test_repeatable_and_without_a_trace() -> None:
     assert not torch.equal(other.latents, runs[0].latents)
 
 
+def least_is_zero() -> bool:
+    """Whether numbers below the least normal one are taken for zero in this thread."""
+    return bool((torch.tensor([1e-40]) * 1 == 0).item())
+
+
+@pytest.mark.skipif(not torch.set_flush_denormal(False), reason="the processor cannot")
+@pytest.mark.parametrize("already", [False, True])
+def test_tiny_numbers_are_zero_in_the_search_alone(already: bool) -> None:
+    seen = []
+
+    def watched(latents: Tensor) -> Tensor:
+        seen.append(least_is_zero())
+        return decoder(latents)
+
+    decoder, images = Linear(), some_images(1)
+    torch.set_flush_denormal(already)
+    try:
+        invert(watched, images, replace(SEARCH, steps=2))
+        assert all(seen) and least_is_zero() == already
+        with pytest.raises(ValueError, match="starts must have shape"):
+            invert(watched, images, SEARCH, starts=torch.zeros(1, 1, 1))
+        assert least_is_zero() == already
+    finally:
+        torch.set_flush_denormal(False)
+
+
 def test_half_precision_searches_and_full_precision_answers() -> None:
     decoder = Linear(torch.float32)
     images, seen = decoder(targets(6).float()).detach(), set[torch.dtype]()
