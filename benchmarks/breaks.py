@@ -181,7 +181,7 @@ def expected(digits: int) -> None:
     def mean_logits(batch: Tensor) -> Tensor:
         return torch.stack([network(batch) for network in reformed]).mean(dim=0)
 
-    columns: dict[str, list[float]] = {"kappa": [], "by lot": [], "best": [], "size": []}
+    columns: dict[str, list[float]] = {"kappa": [], "at random": [], "best": [], "size": []}
     for kappa in (0.0, 5.0):
         attack = partial(attacks.carlini_wagner_l2, confidence=kappa, initial_constant=1.0, **BRIEF)
         found = evaluation.attack_in_batches(attack, mean_logits, images, labels, batch_size=50)

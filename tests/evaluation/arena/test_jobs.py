@@ -100,8 +100,8 @@ class Bright(nn.Module):
         return torch.stack([-level, level], dim=1) * 7
 
 
-def test_refused_and_misread_images_are_counted_as_stated(monkeypatch) -> None:
-    """Four images: one is beaten, one misread, one refused, and one refused once attacked."""
+def test_refused_and_misclassified_images_are_counted_as_stated(monkeypatch) -> None:
+    """Four images: one is beaten, one misclassified, one refused, and one refused once attacked."""
     levels = torch.tensor([0.4, 0.9, 0.05, 0.3])
     images = levels[:, None, None, None].expand(4, 1, 2, 2).contiguous()
     labels = torch.zeros(4, dtype=torch.int64)

@@ -31,7 +31,7 @@ def outcomes() -> pd.DataFrame:
 def test_matrix(outcomes) -> None:
     found = rankings.matrix(outcomes)
     assert list(found.index) == ["s3-cnn", "rbf"] and list(found.columns) == ["pgd-linf", "ddn-l2"]
-    # At 0.3 pgd breaks digit 0 and the misread 2; ddn's 1.6 for digit 1 is over the budget.
+    # At 0.3 pgd breaks digit 0 and the misclassified 2; ddn's 1.6 for digit 1 is over the budget.
     assert found.loc["rbf"].tolist() == pytest.approx([1 / 3, 1 / 3])
     assert found.loc["s3-cnn", "pgd-linf"] == pytest.approx(2 / 3)
     assert math.isnan(found.loc["s3-cnn", "ddn-l2"])
@@ -65,7 +65,7 @@ def test_curve_falls_from_the_clean_accuracy(outcomes) -> None:
 
 def test_breakers_share_the_broken_digits(outcomes) -> None:
     found = rankings.breakers(outcomes, "linf")
-    # Digit 0 is pgd's (ddn needs 0.5), digit 1 is ddn's; the misread one is nobody's.
+    # Digit 0 is pgd's (ddn needs 0.5), digit 1 is ddn's; the misclassified one is nobody's.
     assert found.loc["rbf"].to_dict() == pytest.approx({"pgd-linf": 0.5, "ddn-l2": 0.5})
     assert found.loc["s3-cnn"].to_dict() == {"pgd-linf": 1, "ddn-l2": 0}
     assert rankings.breakers(outcomes[:6], "l0").loc["rbf"].sum() == 0
