@@ -3,9 +3,9 @@
 `python benchmarks/attackbench.py NETWORK … --norms l2 linf`. An attack may ask each image 2,000
 times, forward and backward passes together, and the nearest adversarial image that it asked about
 counts, whatever it returns (Cinà et al. 2025). Every result is stored as soon as it is there, in
-data/measured/attackbench.json, and is not measured again unless told to. Seconds are those of the
-processor, on one thread, without the book-keeping, so that what else the machine does counts for
-little.
+data/measured/attackbench.json, and is not measured again unless told to, with --again; --only names
+the attacks to measure. Seconds are those of the processor, on one thread, without the book-keeping,
+so that what else the machine does counts for little.
 """
 
 from __future__ import annotations
@@ -151,8 +151,8 @@ def contestants(norm: Norm) -> dict[str, Attack]:
     }[norm]
 
 
-def measure(network: str, norm: Norm, count: int, again: bool) -> None:
-    """Every attack on the first images that the network gets right, stored one by one."""
+def measure(network: str, norm: Norm, count: int, again: bool, only: list[str] | None) -> None:
+    """The attacks on the first images that the network gets right, stored one by one."""
     model = autoattack.network(network).requires_grad_(False)
     data = DATA.get(network, "mnist")
     pool = datasets.load(data, "test").take(3 * count)
@@ -161,7 +161,7 @@ def measure(network: str, norm: Norm, count: int, again: bool) -> None:
     images, labels = pool.images[right].clone(), pool.labels[right]
     for name, attack in contestants(norm).items():
         key = f"{network}, {norm}, {name}"
-        if not again and key in known():
+        if (only and name not in only) or (not again and key in known()):
             continue
         watched = Watched(model, images, labels, norm).eval()
         torch.manual_seed(0)
@@ -199,11 +199,12 @@ def main() -> None:
     parser.add_argument("--norms", nargs="+", choices=list(ORDER), default=list(ORDER))
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--again", action="store_true", help="measure what is there, too")
+    parser.add_argument("--only", nargs="+", metavar="ATTACK", help="by its name in the table")
     given = parser.parse_args()
     torch.set_num_threads(1)
     for network in given.networks:
         for norm in given.norms:
-            measure(network, norm, given.images, given.again)
+            measure(network, norm, given.images, given.again, given.only)
 
 
 if __name__ == "__main__":
