@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from armsrace import attacks, datasets, evaluation
 from armsrace.contracts import Norm
-from armsrace.ledger.measurements import record, recorded
+from armsrace.ledger.measurements import is_recorded, record
 from armsrace.norms import distances
 
 CONSOLE = Console()
@@ -161,7 +161,7 @@ def measure(network: str, norm: Norm, count: int, again: bool, only: list[str] |
     images, labels = pool.images[right].clone(), pool.labels[right]
     for name, attack in contestants(norm).items():
         key = f"{network}, {norm}, {name}"
-        if (only and name not in only) or (not again and key in known()):
+        if (only and name not in only) or (not again and is_recorded(STUDY, key)):
             continue
         watched = Watched(model, images, labels, norm).eval()
         torch.manual_seed(0)
@@ -182,14 +182,6 @@ def measure(network: str, norm: Norm, count: int, again: bool, only: list[str] |
             f"{watched.nearest.isfinite().float().mean():.2f}, {seconds:.1f} s, "
             f"{watched.passes.mean():.0f} passes"
         )
-
-
-def known() -> set[str]:
-    """What has been stored."""
-    try:
-        return set(recorded(STUDY))
-    except FileNotFoundError:
-        return set()
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from armsrace import datasets, evaluation, zoo
 from armsrace.contracts import Norm
-from armsrace.ledger.measurements import record, recorded
+from armsrace.ledger.measurements import is_recorded, record
 from armsrace.norms import distances
 
 try:
@@ -109,13 +109,9 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="measure what is there, too")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    try:
-        known = set(recorded(STUDY))
-    except FileNotFoundError:
-        known = set()
     for name in given.networks:
         for norm in given.norms:
-            if given.again or f"{name}-{norm}" not in known:
+            if given.again or not is_recorded(STUDY, f"{name}-{norm}"):
                 compare(name, norm, given.images)
 
 

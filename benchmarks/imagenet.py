@@ -24,12 +24,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from counting import Counting
 from rich.console import Console
 from torch import Tensor, nn
 
 from armsrace import attacks, datasets, zoo
 from armsrace.contracts import Norm
-from armsrace.ledger.measurements import record, recorded
+from armsrace.ledger.measurements import is_recorded, record
 from armsrace.norms import distances
 
 CONSOLE = Console()
@@ -439,19 +440,6 @@ RACES: dict[str, Race] = {
 }
 
 
-class Counting(nn.Module):
-    """The network, and how many images it was shown."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model, self.images = model, 0
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, K) of images (N, C, H, W)."""
-        self.images += len(images)
-        return self.model(images)
-
-
 def photographs() -> tuple[Tensor, Tensor]:
     """The first two photographs, both classified correctly, and their labels."""
     data = datasets.load(DATA).take(COUNT)
@@ -526,14 +514,6 @@ def key(race: str, name: str) -> str:
     return f"{RACES[race].norm}: {race}: {name}"
 
 
-def known() -> set[str]:
-    """What has been stored."""
-    try:
-        return set(recorded(STUDY))
-    except FileNotFoundError:
-        return set()
-
-
 def main() -> None:
     """Measure the races given, or all."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -548,7 +528,9 @@ def main() -> None:
         return
     for race in given.races or RACES:
         for name in RACES[race].contestants:
-            if given.only in (None, name) and (given.again or key(race, name) not in known()):
+            if given.only in (None, name) and (
+                given.again or not is_recorded(STUDY, key(race, name))
+            ):
                 measure(race, name, given.limit)
 
 

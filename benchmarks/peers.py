@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 import torch
+from counting import Counting
 from torch import Tensor, nn
 
 from armsrace.contracts import AttackResult, Norm
@@ -21,19 +22,6 @@ try:
     art_estimators: Any = import_module("art.estimators.classification")
 except ImportError as error:
     raise SystemExit(f"{error}: the peers are not installed, run `make env`") from error
-
-
-class Counting(nn.Module):
-    """A model that counts the images it is asked for: every library's queries alike."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model, self.images = model, 0
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, K) of images (N, C, H, W)."""
-        self.images += len(images)
-        return self.model(images)
 
 
 @dataclass(frozen=True)

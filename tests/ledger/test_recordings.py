@@ -21,6 +21,12 @@ def test_what_is_recorded_comes_back() -> None:
     assert ledger.recorded("study")["a"].columns["ε"] == [1 / 3]
 
 
+def test_a_study_knows_what_it_holds() -> None:
+    assert not measurements.is_recorded("study", "a"), "there is no file yet"
+    ledger.record("study", "a", {"ε": [1.0]}, **FACTS)
+    assert measurements.is_recorded("study", "a") and not ledger.is_recorded("study", "b")
+
+
 def test_a_second_run_replaces_the_first() -> None:
     ledger.record("study", "a", {"ε": [1.0]}, **FACTS)
     again = ledger.record("study", "a", {"ε": [2.0]}, **FACTS)

@@ -275,6 +275,11 @@ def recorded(study: str) -> dict[str, Recording]:
         raise ValueError(f"{path} cannot be read, record it again: {error}") from error
 
 
+def is_recorded(study: str, name: str) -> bool:
+    """Whether the study's file has a recording of this name."""
+    return _path(study).is_file() and name in recorded(study)
+
+
 def _path(study: str) -> Path:
     """The file of a study."""
     return data_root() / "measured" / f"{study}.json"
