@@ -24,7 +24,7 @@ def test_what_is_recorded_comes_back() -> None:
 def test_a_study_knows_what_it_holds() -> None:
     assert not measurements.is_recorded("study", "a"), "there is no file yet"
     ledger.record("study", "a", {"ε": [1.0]}, **FACTS)
-    assert measurements.is_recorded("study", "a") and not ledger.is_recorded("study", "b")
+    assert measurements.is_recorded("study", "a") and not measurements.is_recorded("study", "b")
 
 
 def test_a_second_run_replaces_the_first() -> None:
