@@ -36,8 +36,8 @@ from armsrace.losses import Loss, cross_entropy
 from armsrace.randomness import default_generator
 
 Estimator = Literal["coordinate", "spsa", "nes"]
-# h in widths of the box. Schott et al.'s for "coordinate", Uesato et al.'s for "spsa".
 BATCH_SIZE = 1024
+# h in widths of the box. Schott et al.'s for "coordinate", Uesato et al.'s for "spsa".
 SPACINGS: dict[Estimator, float] = {"coordinate": 0.1, "spsa": 0.01, "nes": 0.01}
 
 

@@ -93,8 +93,7 @@ def fab(
 
     Cost:
         Per step two forward passes, and `candidates` backward passes, at most K, or one if there is
-        a target. Five
-        forward passes at the end where something was found, and two others.
+        a target. Five forward passes at the end where something was found, and two others.
 
     References:
         Croce and Hein 2020, "Minimally distorted adversarial examples with a fast adaptive boundary

@@ -161,10 +161,9 @@ class _Found(PerImage):
 def _approach(problem: AttackContext, aims: Tensor, norm: Norm, steps: int) -> _Found:
     """FAB toward the boundary with the class aimed at (M,), one pass per step."""
     x, bounds = problem.images, problem.bounds
-    found = _Found(x)
+    found, aimed = _Found(x), problem.aimed_at(aims)
     for _ in range(steps):
         if problem.targets is None:
-            aimed = problem.aimed_at(aims)
             f, w, is_adversarial = aimed.loss_grad_and_success(found.z, aimed.gap)
         else:
             f, w, is_adversarial = problem.loss_grad_and_success(found.z, margin)
