@@ -170,6 +170,34 @@ def ostrich() -> None:
     CONSOLE.print("ostrich", columns)
 
 
+def linearity() -> None:
+    """How straight the logits are along the gradient's signs: the median R² within each reach."""
+    network, data, right = samples()
+    scales = torch.arange(-8, 9).double()
+    columns: Columns = {}
+    for index in right.tolist():
+        x, y = data.images[index][None].clone().requires_grad_(), data.labels[index][None]
+        (grad,) = torch.autograd.grad(nn.functional.cross_entropy(network(x), y), x)
+        # Without clipping, so that the line stays a line.
+        line = x.detach() + GRAY * scales.float().view(-1, 1, 1, 1) * grad.sign()
+        with torch.no_grad():
+            logits = torch.cat([network(part) for part in line.split(4)]).double()
+        row: dict[str, float] = {"photograph": index}
+        for reach in (1, 2, 4, 8):
+            near = scales.abs() <= reach
+            s, z = scales[near], logits[near] - logits[near].mean(dim=0)
+            row[f"{reach} gray levels"] = (
+                ((s @ z) ** 2 / (s @ s) / (z**2).sum(dim=0)).median().item()
+            )
+        _append(columns, row)
+    record(
+        STUDY, "linearity", columns, n=len(right),
+        settings=f"{NETWORK}; median R² of the thousand logits, along the gradient's signs",
+        data=f"{data.description}; those classified correctly",
+    )  # fmt: skip
+    CONSOLE.print("linearity", columns)
+
+
 def universal(name: str) -> None:
     """Perturbations made on ten photographs, judged on the other ten, and the other way round."""
     method, budgets, passes = UNIVERSAL[name]
@@ -234,6 +262,7 @@ def main() -> None:
     runs: dict[str, Callable[[], None]] = {
         **{name: partial(measure, name) for name in ATTACKS},
         "ostrich": ostrich,
+        "linearity": linearity,
         **{f"universal-{name}": partial(universal, name) for name in UNIVERSAL},
     }
     parser = argparse.ArgumentParser(description=__doc__)
