@@ -137,8 +137,9 @@ def logits_along(
         for end, heights in ends.items():
             side, shift = ("right", -5) if end == 0 else ("left", 5)
             axes.annotate(
-                names[index] if names else str(index), (float(scales[end]), heights[index]), (shift, 0), ha=side, va="center",
-                textcoords="offset points", color=color, fontsize=10, fontweight=weight,
+                names[index] if names else str(index), (float(scales[end]), heights[index]),
+                (shift, 0), ha=side, va="center", textcoords="offset points",
+                color=color, fontsize=10, fontweight=weight,
             )  # fmt: skip
     axes.axvline(0, color=PALETTE["gray"], lw=0.8, ls=":")
     axes.set(xlabel=x_label or UNITS["linf"], ylabel="logit")
