@@ -291,8 +291,7 @@ def record_change(study: str, name: str, change: Tensor) -> None:
     if levels.ndim != 4 or levels.shape[:2] != (1, 3) or levels.abs().max() > 127:
         raise ValueError("change must be (1, 3, H, W), of at most 127 gray levels")
     pixels = (128 + levels[0]).to(torch.uint8).permute(1, 2, 0).numpy()
-    (folder := data_root() / "measured" / study).mkdir(exist_ok=True)
-    with replacing(folder / f"{name}.png") as temporary:
+    with replacing(data_root() / "measured" / study / f"{name}.png") as temporary:
         Image.fromarray(pixels).save(temporary, format="PNG", optimize=True)
 
 
