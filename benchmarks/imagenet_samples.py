@@ -27,12 +27,12 @@ CONSOLE = Console()
 STUDY, NETWORK, DATA = "imagenet_samples", "efficientnet-lite0", "imagenet-samples"
 CLASSES = datasets.IMAGENET_CLASSES
 GRAY = 1 / 255
-POPULATION, GENERATIONS = 50, 8
+POPULATION, GENERATIONS = 50, 5
 PIXELS = 224**2
 OSTRICH = "Dalmatian", "ostrich"
 UNIVERSAL: dict[str, tuple[Method, tuple[int, ...], int]] = {
-    "algorithm-1": ("deepfool", (10,), 3),
-    "ascent": ("ascent", (5, 10, 20), 25),
+    "algorithm-1": ("deepfool", (10,), 2),
+    "ascent": ("ascent", (10, 20), 15),
 }
 """Method, budgets in gray levels, and passes over the photographs."""
 STEPS = [GRAY * 2 ** (k / 2) for k in range(-8, 11)]
@@ -69,8 +69,8 @@ ATTACKS: dict[str, tuple[Norm, Callable[..., AttackResult], str]] = {
     "sigma-zero": ("l0", partial(attacks.sigma_zero, steps=100), "any wrong class; 100 steps"),
     "jsma": (
         "l0",
-        partial(attacks.jsma, gamma=200 / PIXELS),
-        "any wrong class; on the softmax, pairs of pixels to white, at most 200 pixels",
+        partial(attacks.jsma, gamma=120 / PIXELS),
+        "any wrong class; on the softmax, pairs of pixels to white, at most 120 pixels",
     ),
     **{f"pixels-{count}": ("l0", evolution(count), EVOLVED) for count in (1, 3, 5)},
 }  # fmt: skip
