@@ -234,6 +234,7 @@ def universal(name: str) -> None:
                     under = moved
             if (name, gray, half) == ("ascent", 10, 0):
                 record_change(STUDY, "universal", v)
+                columns["class before"] = clean.tolist()
                 columns["class"] = under.tolist()
             _append(columns, row)
             record(

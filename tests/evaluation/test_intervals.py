@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, ttest_1samp
 
 from armsrace import evaluation
 
@@ -10,6 +10,14 @@ from armsrace import evaluation
 def test_interval_is_that_of_scipy(count: int, n: int) -> None:
     expected = binomtest(count, n).proportion_ci(method="wilson")
     assert evaluation.wilson(count / n, n) == pytest.approx(tuple(expected), abs=1e-9)
+
+
+def test_interval_of_a_mean_is_that_of_scipy() -> None:
+    values = [0.1, 0.4, 0.2, 1.3, 0.25]
+    expected = ttest_1samp(values, 0).confidence_interval()
+    assert evaluation.mean_interval(values) == pytest.approx(tuple(expected))
+    with pytest.raises(ValueError, match="must be >= 2"):
+        evaluation.mean_interval([0.5])
 
 
 def test_in_words() -> None:

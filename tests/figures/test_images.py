@@ -9,7 +9,7 @@ from matplotlib.patches import Circle
 from PIL import Image
 from torch import Tensor
 
-from armsrace import figures
+from armsrace import datasets, figures
 
 GENERATOR = torch.Generator().manual_seed(3)
 IMAGES = torch.rand(7, 1, 28, 28, generator=GENERATOR)
@@ -65,6 +65,17 @@ def test_rings_lie_around_their_pixels() -> None:
     assert len(rings) == 2, "a dark ring and a white one within"
     with pytest.raises(ValueError, match="rings must have length 2, got 1"):
         figures.image_grid(torch.rand(2, 3, 10, 10), rings=[[(0, 9)]])
+
+
+def test_photographs_without_their_package_are_gray(monkeypatch) -> None:
+    def missing(name: str) -> None:
+        raise datasets.DatasetNotFound(name)
+
+    there = figures.sample_photographs()
+    monkeypatch.setattr(datasets, "load", missing)
+    gray = figures.sample_photographs()
+    assert there.shape == gray.shape and there.std() > 0.1
+    assert gray.unique().tolist() == [0.75]
 
 
 def test_a_photograph_keeps_its_colors_and_small_images_get_a_palette() -> None:

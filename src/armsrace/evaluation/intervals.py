@@ -1,8 +1,10 @@
-"""Confidence intervals for a fraction measured on n images."""
+"""Confidence intervals for a fraction and for a mean, measured on n images."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from statistics import fmean, stdev
 
 from armsrace.contracts import check_at_least, check_count
 
@@ -47,3 +49,23 @@ def with_interval(share: float, n: int) -> str:
     """
     low, high = wilson(share, n)
     return f"{share:.0%} ({low:.0%} to {high:.0%}, n = {n:,})"
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float]:
+    """The 95 % confidence interval for the mean of some images' numbers, such as distances.
+
+    Args:
+        values: at least two, of images that were drawn at random.
+
+    Returns:
+        The lower and the upper end, by Student's t.
+
+    Example:
+        >>> [round(end, 2) for end in evaluation.mean_interval([1.0, 2.0, 3.0])]
+        [-0.48, 4.48]
+    """
+    from scipy.special import stdtrit  # Here, since few callers need it.
+
+    check_count("the number of values", len(values), 2)
+    spread = float(stdtrit(len(values) - 1, 0.975)) * stdev(values) / math.sqrt(len(values))
+    return fmean(values) - spread, fmean(values) + spread

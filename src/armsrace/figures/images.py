@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Circle, Rectangle
 from torch import Tensor
 
+from armsrace import datasets
 from armsrace.figures.style import CYCLE, DIVERGING, INK, PALETTE, Plot, new_plot, styled
 
 MARGIN = 3 / 72
@@ -85,6 +86,18 @@ def image_grid(
                 axes.add_patch(ring)
     axes.set(xlim=(0, width), ylim=(0, rows * height))
     return plot
+
+
+def sample_photographs() -> Tensor:
+    """The photographs (20, 3, 224, 224) of `datasets.load("imagenet-samples")`, for a figure.
+
+    Without the package that carries them they are gray squares. A study that was made on them shows
+    on these what it changed.
+    """
+    try:
+        return datasets.load("imagenet-samples").images
+    except datasets.DatasetNotFound:
+        return torch.full((20, 3, 224, 224), 0.75)
 
 
 def _place(axes: Axes, pixels: Any, left: float, low: float, size: float, **scale: Any) -> Any:
