@@ -43,7 +43,7 @@ def evolution(pixels: int) -> Callable[..., AttackResult]:
     """Su et al.'s search, ended by the first success."""
     return partial(
         attacks.one_pixel, pixels=pixels, population=POPULATION, generations=GENERATIONS,
-        label_below=1.0, batch_size=POPULATION // 2,
+        label_below=1.0, batch_size=5,
     )  # fmt: skip
 
 
