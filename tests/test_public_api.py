@@ -46,7 +46,7 @@ PUBLIC = {
     """,
     "ledger": """
         Claim Measurement Recording Verdict check load_claims load_measured measure page record
-        recorded table verdict verdicts
+        recorded recorded_change table verdict verdicts
     """,
     "losses": """
         Loss check_loss cross_entropy dlr log_odds margin targeted_dlr
