@@ -30,11 +30,12 @@ GRAY = 1 / 255
 POPULATION, GENERATIONS = 50, 5
 PIXELS = 224**2
 OSTRICH = "Dalmatian", "ostrich"
-UNIVERSAL: dict[str, tuple[Method, tuple[int, ...], int]] = {
-    "algorithm-1": ("deepfool", (10,), 2),
-    "ascent": ("ascent", (10, 20), 15),
+UNIVERSAL: dict[str, tuple[Method, tuple[int, ...], int, int]] = {
+    "algorithm-1": ("deepfool", (10,), 2, 1),
+    "ascent": ("ascent", (10, 20), 15, 1),
+    "copies": ("ascent", (10, 20), 6, 8),
 }
-"""Method, budgets in gray levels, and passes over the photographs."""
+"""Method, budgets in gray levels, passes over the photographs, and copies of each."""
 STEPS = [GRAY * 2 ** (k / 2) for k in range(-8, 11)]
 Columns = dict[str, list[float]]
 
@@ -200,12 +201,13 @@ def linearity() -> None:
 
 def universal(name: str) -> None:
     """Perturbations made on ten photographs, judged on the other ten, and the other way round."""
-    method, budgets, passes = UNIVERSAL[name]
+    method, budgets, passes, copies = UNIVERSAL[name]
     network, data, _ = samples()
     clean = predictions(network, data.images)
     steps = "one photograph a step" if method == "deepfool" else "ten photographs a step"
+    mirrored = f", {copies} mirrored and shifted copies of each" if copies > 1 else ""
     settings = (
-        f"{NETWORK}; L∞; made on ten photographs by {method}, at most {passes} passes, {steps}, "
+        f"{NETWORK}; L∞; made on ten photographs{mirrored} by {method}, at most {passes} passes, {steps}, "
         "judged on the other ten, and the other way round; fooled: the prediction changes"
     )
     columns = _begun(f"universal-{name}", settings)
@@ -219,7 +221,8 @@ def universal(name: str) -> None:
             if (gray, half) in done:
                 continue
             v = universal_perturbation(
-                network, data.images[made], clean[made], epsilon=gray * GRAY, passes=passes,
+                network, copied(data.images[made], copies), clean[made].repeat(copies),
+                epsilon=gray * GRAY, passes=passes,
                 method=method, rate=1.0, batch_size=1 if method == "deepfool" else 10,
                 generator=torch.Generator().manual_seed(0),
             )  # fmt: skip
@@ -242,6 +245,17 @@ def universal(name: str) -> None:
                 data=data.description,
             )  # fmt: skip
             CONSOLE.print(name, row)
+
+
+def copied(images: Tensor, copies: int) -> Tensor:
+    """The images (N, C, H, W) and, to (copies · N, C, H, W), some mirrored and shifted ones."""
+    draws = torch.Generator().manual_seed(0)
+    found = [images]
+    for index in range(1, copies):
+        shifts = torch.randint(-32, 33, (2,), generator=draws).tolist()
+        moved = images.roll(shifts, dims=(2, 3))
+        found.append(moved.flip(3) if index % 2 else moved)
+    return torch.cat(found)
 
 
 def _begun(name: str, settings: str) -> Columns:
