@@ -207,8 +207,8 @@ def universal(name: str) -> None:
     steps = "one photograph a step" if method == "deepfool" else "ten photographs a step"
     mirrored = f", {copies} mirrored and shifted copies of each" if copies > 1 else ""
     settings = (
-        f"{NETWORK}; L∞; made on ten photographs{mirrored} by {method}, at most {passes} passes, {steps}, "
-        "judged on the other ten, and the other way round; fooled: the prediction changes"
+        f"{NETWORK}; L∞; made on ten photographs{mirrored} by {method}, at most {passes} passes, "
+        f"{steps}, judged on the other ten, and the other way round; fooled: the prediction changes"
     )
     columns = _begun(f"universal-{name}", settings)
     done = set(zip(columns.get("gray levels", []), columns.get("half", []), strict=True))
