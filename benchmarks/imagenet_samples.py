@@ -31,7 +31,7 @@ POPULATION, GENERATIONS = 50, 5
 PIXELS = 224**2
 OSTRICH = "Dalmatian", "ostrich"
 UNIVERSAL: dict[str, tuple[Method, tuple[int, ...], int, int]] = {
-    "algorithm-1": ("deepfool", (10,), 2, 1),
+    "algorithm-1": ("deepfool", (10,), 15, 1),
     "ascent": ("ascent", (10, 20), 15, 1),
     "copies": ("ascent", (10, 20), 6, 8),
 }
