@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from scipy.stats import binomtest, ttest_1samp
 
@@ -12,10 +13,17 @@ def test_interval_is_that_of_scipy(count: int, n: int) -> None:
     assert evaluation.wilson(count / n, n) == pytest.approx(tuple(expected), abs=1e-9)
 
 
-def test_interval_of_a_mean_is_that_of_scipy() -> None:
-    values = [0.1, 0.4, 0.2, 1.3, 0.25]
+def test_interval_of_a_mean_is_that_of_student_where_values_are_many() -> None:
+    values = np.random.default_rng(1).gamma(4.0, size=400).tolist()
     expected = ttest_1samp(values, 0).confidence_interval()
-    assert evaluation.mean_interval(values) == pytest.approx(tuple(expected))
+    assert evaluation.mean_interval(values) == pytest.approx(tuple(expected), abs=0.02)
+    assert evaluation.mean_interval(values) == evaluation.mean_interval(values)
+
+
+def test_interval_of_a_mean_stays_among_the_values() -> None:
+    low, high = evaluation.mean_interval([0.1, 0.1, 0.1, 5.0])
+    assert 0.1 <= low < 1.3 < high <= 5.0
+    assert evaluation.mean_interval([2.0, 2.0]) == (2.0, 2.0)
     with pytest.raises(ValueError, match="must be >= 2"):
         evaluation.mean_interval([0.5])
 
