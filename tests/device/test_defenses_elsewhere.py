@@ -152,7 +152,12 @@ def nearest_neighbor(device: torch.device) -> Any:
     model = defenses.NearestNeighbor(known, labels).to(device)
     built = defenses.NearestNeighbor(known.to(device), labels.to(device))
     own = model(images).argmax(dim=1)
-    found = attacks.latent_descent(model, images, own, explain=model.nearest, coarse=5)
+    found = [
+        attacks.latent_descent(model, images, own, explain=model.nearest, coarse=5),
+        attacks.greedy_explanation(
+            model, images, own, explain=model.nearest, factors=torch.ones(10), threshold=0.5
+        ),
+    ]
     return model(images), built(images), found
 
 
