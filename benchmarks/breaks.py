@@ -117,6 +117,28 @@ def distilled(digits: int) -> None:
     _measure("carlini-distillation-l2-average", sizes.mean().item(), found)
 
 
+def temperatures(digits: int) -> None:
+    """Distillation: distances to the same targets, undefended and at each temperature."""
+    networks = {"undefended": (zoo.load("carlini-wagner"), 1)}
+    networks |= {f"T = {T}": (zoo.load(f"distilled-{T}"), T) for T in (1, 5, 100)}
+    images, labels = _first(2 * digits)
+    right = torch.stack([predict(net, images).argmax(1) == labels for net, _ in networks.values()])
+    images, labels = (part[right.all(dim=0)][:digits] for part in (images, labels))
+    generator = torch.Generator().manual_seed(0)
+    targets = (labels + torch.randint(1, 10, labels.shape, generator=generator)) % 10
+    columns = {}
+    for name, (network, scale) in networks.items():
+        effort = {"binary_search_steps": 5, "steps": 100, "step_size": 0.05}
+        found = _search(network, images, labels, targets, initial_constant=1 / scale, **effort)
+        sizes = evaluation.perturbation_sizes(images, found, "l2")
+        columns[name] = sizes.nan_to_num(posinf=-1).tolist()
+    ledger.record(
+        "distillation", "temperatures", columns, settings="C&W L2, 5 constants of 100 steps, the "
+        "first 1 / T; one random target for each digit; −1: none found", n=digits,
+        data=datasets.describe("mnist"),
+    )  # fmt: skip
+
+
 def detectors(digits: int) -> None:
     """Detection: the second likeliest class past the VAE and the RBF network, at 5 % each."""
     model, vae, rbf = (zoo.load(name) for name in ("s3-cnn", "s3-vae", "rbf"))
@@ -255,7 +277,8 @@ def _magnet(suffix: str, rate: float) -> defenses.MagNet:
 
 
 BREAKS: dict[str, Callable[[int], None]] = {
-    "trained": trained, "beyond": beyond, "distilled": distilled, "detectors": detectors,
+    "trained": trained, "beyond": beyond, "distilled": distilled, "temperatures": temperatures,
+    "detectors": detectors,
     "magnet": magnet, "magnet-unaware": unaware, "magnet-confident": confident, "magnet-lot": lot,
     "magnet-expected": expected,
 }  # fmt: skip
