@@ -37,7 +37,7 @@ PUBLIC = {
     """,
     "evaluation.arena": """
         ATTACKS BUDGETS DEFENSES Defended Defense Entry Job NORMS OutcomesError arena_jobs
-        collected export measure read run run_folder
+        collected compared export judge measure publish read run run_folder submitted
     """,
     "datasets": """
         CIFAR10_CLASSES Dataset DatasetCorrupt DatasetNotFound FileStatus HELD_OUT
