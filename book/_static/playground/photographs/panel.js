@@ -90,7 +90,8 @@ function show({ label, before, after, adversarial, taken, milliseconds, patch, d
   else if (patch) paint(at("change"), patch);
   showBars(at("before-bars"), before, label, null);
   showBars(at("after-bars"), after, label, target);
-  if (!done) return tell(`Step ${taken} of ${steps}.`);
+  at("after-caption").textContent = done ? "attacked" : `attacked, step ${taken} of ${steps}`;
+  if (!done) return;
   const [first, last] = [before[0], after[0]];
   const success = target === null ? last.label !== label : last.label === target;
   const [kind, sign] = last.label === label ? ["right", "✓"] : ["wrong", "✗"];
@@ -245,8 +246,8 @@ function styled() {
   return new Promise((resume) => (sheet.onload = sheet.onerror = resume));
 }
 
-/** Loads the network and shows the panel; resolves when the panel is there. */
-export async function open() {
+/** Loads the network, then shows the panel. */
+export function open() {
   worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
   const sheet = styled();
   worker.onmessage = async ({ data }) => {
@@ -255,6 +256,7 @@ export async function open() {
       begin(data);
     } else if (data.kind === "failed") {
       tell(`It cannot start: ${data.message}.`);
+      at("load").disabled = false;
     } else if (data.id === request.id) {
       show(data);
     }
