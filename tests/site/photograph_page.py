@@ -2,37 +2,38 @@
 
 from __future__ import annotations
 
+import base64
+
+import torch
 from playwright.sync_api import Browser, Page
+from torch import Tensor
 
 from tests.site.playground_page import PATH, PATIENCE
 
 DONE = "document.getElementById('photo-panel').dataset.state === 'done'"
 FAKE_CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 
-# An image (3, 224, 224) of a canvas in levels of 255.
-CANVAS = """(name) => { const canvas = document.getElementById(name);
-  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-  const plane = canvas.width * canvas.height;
-  return Array.from({ length: 3 * plane }, (_, at) =>
-    data[4 * (at % plane) + Math.floor(at / plane)]); }"""
+# Numbers as text: as lists they would take many seconds.
+_ENCODED = """const encoded = (numbers) => btoa(Array.from(new Uint8Array(numbers.buffer),
+  (byte) => String.fromCharCode(byte)).join(""));"""
+CANVAS = f"""(name) => {{ {_ENCODED} const canvas = document.getElementById(name);
+  return encoded(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data);
+}}"""
 # Classes and shares of a table of bars.
 BARS = """(name) => [...document.querySelectorAll(`#${name} tr`)].map((row) =>
   [row.children[0].textContent, parseFloat(row.children[2].textContent)])"""
-_LOADED = """
+_LOADED = f"""{_ENCODED}
   const folder = "/_static/playground/";
-  const { network } = await import(folder + "photographs/network.js");
-  const { lossGradient } = await import(folder + "network.js");
+  const {{ network }} = await import(folder + "photographs/network.js");
+  const {lossGradient} = await import(folder + "network.js");
   const description = await (await fetch(folder + "photographs.json")).json();
   const content = await (await fetch(folder + "photograph_weights.bin")).arrayBuffer();
   const net = network(description, content);
 """
-GRADIENTS = f"""async ([images, labels]) => {{ {_LOADED}
-  const found = images.map((levels, at) => {{
-    const image = Float32Array.from(levels, (level) => level / 255);
-    const {{ logits, gradient }} = lossGradient(net, image, labels[at]);
-    return [[...logits], [...gradient]];
-  }});
-  return {{ logits: found.map((one) => one[0]), gradients: found.map((one) => one[1]) }};
+GRADIENT = f"""async ([levels, label]) => {{ {_LOADED}
+  const image = Float32Array.from(atob(levels), (one) => one.charCodeAt(0) / 255);
+  const {{ logits, gradient }} = lossGradient(net, image, label);
+  return [encoded(logits), encoded(gradient)];
 }}"""
 THREE_STEPS = f"""async () => {{ {_LOADED}
   const {{ pgd }} = await import(folder + "attacks.js");
@@ -43,6 +44,29 @@ THREE_STEPS = f"""async () => {{ {_LOADED}
   attacked();
   return performance.now() - began;
 }}"""
+
+
+def gradient(page: Page, levels: Tensor, label: int) -> tuple[Tensor, Tensor]:
+    """What the browser computes of an image in levels (3, H, W): logits (K,), and the gradient."""
+    text = base64.b64encode(levels.to(torch.uint8).numpy().tobytes()).decode()
+    logits, slopes = (
+        torch.frombuffer(bytearray(base64.b64decode(part)), dtype=torch.float32)
+        for part in page.evaluate(GRADIENT, [text, label])
+    )
+    return logits, slopes.view_as(levels)
+
+
+def levels(page: Page, name: str) -> Tensor:
+    """The picture of a canvas (3, H, W) in levels of 255."""
+    found = bytearray(base64.b64decode(page.evaluate(CANVAS, f"photo-{name}")))
+    pixels = torch.frombuffer(found, dtype=torch.uint8)
+    side = int((len(pixels) / 4) ** 0.5)
+    return pixels.view(side, side, 4)[:, :, :3].permute(2, 0, 1).float()
+
+
+def bars(page: Page, name: str) -> dict[str, float]:
+    """The classes of a table of bars, and their shares in percent."""
+    return dict(page.evaluate(BARS, f"photo-{name}-bars"))
 
 
 def opened(browser: Browser, address: str, **options: object) -> Page:

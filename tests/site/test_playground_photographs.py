@@ -13,19 +13,17 @@ import torch
 from axe_playwright_python.base import AXE_SCRIPT
 from PIL import Image
 from playwright.sync_api import Browser, Page
-from torch import Tensor
 
 from armsrace import datasets, zoo
 from tests.photograph_network import Exported, firm_signs, loss_gradient
 from tests.site import photograph_page as scripts
 from tests.site import playground_scripts
-from tests.site.photograph_page import opened, settled
+from tests.site.photograph_page import bars, gradient, levels, opened, settled
 from tests.site.playground_page import PATH
 from tests.site.playground_page import settled as digits_settled
 from tests.site.site_browser import SIZES, chromium_path, served, started
 
 NAME = "efficientnet-lite0"
-SIDE = 224
 WIDE, NARROW = (width for width, _ in SIZES)
 
 pytestmark = [
@@ -51,17 +49,6 @@ def panel(browser: Browser, address: str) -> Iterator[Page]:
     page.close()
 
 
-def levels(page: Page, name: str) -> Tensor:
-    """The picture of a canvas (3, H, W) in levels of 255."""
-    found = torch.tensor(page.evaluate(scripts.CANVAS, f"photo-{name}"))
-    side = int((len(found) / 3) ** 0.5)
-    return found.view(3, side, side)
-
-
-def bars(page: Page, name: str) -> dict[str, float]:
-    return dict(page.evaluate(scripts.BARS, f"photo-{name}-bars"))
-
-
 def pick(page: Page, group: str, value: str) -> None:
     page.locator(f"input[name=photo-{group}][value={value}]").check()
 
@@ -70,19 +57,19 @@ def test_logits_and_gradients_are_those_of_pytorch(browser, address, folder: Pat
     page = browser.new_page()
     page.goto(address + PATH)
     data = datasets.load("imagenet-samples")
-    images = (255 * data.images[:4]).round()
-    found = page.evaluate(scripts.GRADIENTS, [images.flatten(1).tolist(), data.labels[:4].tolist()])
+    images, labels = (255 * data.images[:4]).round(), data.labels[:4]
+    found = [gradient(page, *one) for one in zip(images, labels.tolist(), strict=True)]
     page.close()
-    logits, gradients = (torch.tensor(found[name]) for name in ("logits", "gradients"))
+    logits, gradients = (torch.stack(part) for part in zip(*found, strict=True))
     # The same rounded weights: what is left is the order of sums, and activations at 0 or 6, which
     # pass their gradient or do not.
     model = Exported(folder / "_static" / "playground")
-    expected, exact = loss_gradient(model, images / 255, data.labels[:4])
+    expected, exact = loss_gradient(model, images / 255, labels)
     apart, same = (logits - expected).abs().max(), firm_signs(gradients, exact)
     print(f"same weights: logits within {apart:.1e}, {same:.3%} of the firm signs agree")
     assert apart < 2e-3 and same > 0.995
     # And the zoo's own weights.
-    expected, exact = loss_gradient(zoo.load(NAME), images / 255, data.labels[:4])
+    expected, exact = loss_gradient(zoo.load(NAME), images / 255, labels)
     apart, same = (logits - expected).abs().max(), firm_signs(gradients, exact)
     print(f"the zoo's weights: logits within {apart:.1e}, {same:.2%} of the firm signs agree")
     assert apart < 0.1 and same > 0.98

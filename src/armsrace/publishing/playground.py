@@ -56,8 +56,8 @@ def export(folder: Path) -> Path:
     }
     later["files"] = _listed(later_files)
     files |= later_files
-    for name, content in (("manifest.json", manifest), ("photographs.json", later)):
-        files[name] = json.dumps(content, ensure_ascii=False, indent=1).encode()
+    for name, described in (("manifest.json", manifest), ("photographs.json", later)):
+        files[name] = json.dumps(described, ensure_ascii=False, indent=1).encode()
     for name, content in files.items():
         with replacing(folder / name) as temporary:
             temporary.write_bytes(content)
