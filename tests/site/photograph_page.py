@@ -25,7 +25,7 @@ BARS = """(name) => [...document.querySelectorAll(`#${name} tr`)].map((row) =>
 _LOADED = f"""{_ENCODED}
   const folder = "/_static/playground/";
   const {{ network }} = await import(folder + "photographs/network.js");
-  const {lossGradient} = await import(folder + "network.js");
+  const {{ lossGradient }} = await import(folder + "network.js");
   const description = await (await fetch(folder + "photographs.json")).json();
   const content = await (await fetch(folder + "photograph_weights.bin")).arrayBuffer();
   const net = network(description, content);

@@ -1,6 +1,7 @@
 // The part of the page with photographs: controls to a request, the worker's answers to pictures.
 import { radios } from "../gallery.js";
 import { element, percent } from "../pictures.js";
+import { MARKUP } from "./markup.js";
 import { paint, perturbation, pixelsOf } from "./pictures.js";
 import { stateThreat } from "./threat.js";
 
@@ -209,6 +210,7 @@ async function fillGallery({ samples }, content) {
 
 async function begin({ description, photographs }) {
   ({ classes: names, side } = description);
+  at("panel").innerHTML = MARKUP;
   const order = names.map((name, label) => new Option(name, String(label)));
   at("target").append(...order.sort((one, other) => one.text.localeCompare(other.text)));
   at("target").value = String(TOASTER);
