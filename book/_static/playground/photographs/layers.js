@@ -51,7 +51,6 @@ export function pointwise(layer, machine, { weights, biases }) {
   const answer = machine.take(rows * outputs);
   const gradient = machine.take(rows * inputs);
   return {
-    answer,
     forward(features) {
       multiply(machine, { a: features, b: forth, bias, c: answer, rows, inner: inputs,
         columns: outputs, ...clipping(layer) });

@@ -51,6 +51,9 @@ function* path(image, request) {
 }
 
 async function answer(request) {
+  // A patch that is dragged asks faster than the network answers.
+  await pause();
+  if (request.id !== newest) return;
   const { id, image, number, place, size } = request;
   // A patch of another size, left by a request that was stopped, cannot be moved or go on.
   const [moves, goesOn] = [request.moves, request.goesOn]
