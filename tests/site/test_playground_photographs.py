@@ -159,7 +159,7 @@ def test_targeted_attack_reaches_its_class(panel: Page) -> None:
     settled(panel)
     assert next(iter(bars(panel, "after"))) == "ostrich"
     assert "towards ostrich. It succeeds" in panel.inner_text("#photo-status")
-    assert "that the network reads: ostrich" in panel.inner_text("#photo-threat")
+    assert "the class ostrich" in panel.inner_text("#photo-threat")
 
 
 def test_no_budget_changes_nothing(panel: Page) -> None:

@@ -96,7 +96,7 @@ function show({ label, before, after, adversarial, taken, milliseconds, patch, d
   const [first, last] = [before[0], after[0]];
   const success = target === null ? last.label !== label : last.label === target;
   const [kind, sign] = last.label === label ? ["right", "✓"] : ["wrong", "✗"];
-  const truth = chosen.label === null ? "" : ` It is: ${names[label]}.`;
+  const truth = chosen.label === null ? "" : ` Its label is ${names[label]}.`;
   at("said").replaceChildren("Classified as ", element("strong", { class: kind },
     `${names[last.label]} ${sign}`), ` with ${percent(last.share)}; before, as ` +
     `${names[first.label]} with ${percent(first.share)}.${truth}`);

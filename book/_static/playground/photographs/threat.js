@@ -13,7 +13,7 @@ export function stateThreat(body, { attack, levels, steps, size, target }, names
   };
   stated(body, {
     Knows: "the network and its weights",
-    Wants: target === null ? "any wrong class" : `that the network reads: ${names[target]}`,
+    Wants: target === null ? "any wrong class" : `the class ${names[target]}`,
     "May change": attack === "patch" ? square : ball,
     Does: means[attack],
     "May ask": `${steps} gradient${steps === 1 ? "" : "s"} an image`,
