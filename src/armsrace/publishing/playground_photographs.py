@@ -81,9 +81,7 @@ def _layers(
             side = after
         elif isinstance(part, nn.Conv2d):
             if not isinstance(following, nn.BatchNorm2d):
-                raise TypeError(
-                    f"the playground folds a normalization into {part}, got {following}"
-                )
+                raise TypeError(f"a normalization must follow the playground's {part}")
             found.append(_convolution(part, following, side, weights, biases))
             side = found[-1]["size"]
         elif isinstance(part, nn.ReLU6):
