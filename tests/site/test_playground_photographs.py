@@ -205,6 +205,23 @@ def test_patch_changes_its_square_and_moves_by_keyboard_and_mouse(panel: Page) -
     assert levels(panel, "change").shape == (3, 32, 32)
 
 
+def test_a_finger_moves_the_patch(browser: Browser, address: str) -> None:
+    page = opened(browser, address, has_touch=True, viewport={"width": NARROW, "height": 844})
+    page.locator("#photo-steps").fill("1")
+    page.get_by_label("Patch", exact=True).tap()
+    page.locator("#photo-size").fill("32")
+    settled(page)
+    patch = levels(page, "change")
+    after = page.locator("#photo-after")
+    after.scroll_into_view_if_needed()
+    box = after.bounding_box()
+    assert box is not None
+    page.touchscreen.tap(box["x"] + box["width"] - 4, box["y"] + box["height"] - 4)
+    settled(page)
+    assert torch.equal(levels(page, "after")[:, -32:, -32:], patch)
+    page.close()
+
+
 def test_newest_of_many_requests_wins(panel: Page) -> None:
     panel.evaluate("""() => { const slider = document.getElementById("photo-epsilon");
       for (const level of [9, 3, 12, 7]) {
