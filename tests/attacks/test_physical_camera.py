@@ -44,6 +44,23 @@ def test_camera_gets_worse_with_strength(images: Tensor) -> None:
     assert lost == sorted(lost) and 0 < lost[0] < 0.01 and lost[3] > 2 * lost[1]
 
 
+def test_a_screen_adds_fringes(images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the other parts at rest, a white screen's photograph is its moiré."""
+    white = torch.ones_like(images[:2])
+    for part in ("blur", "contrast", "brightness", "jpeg"):
+        monkeypatch.setattr(physical, part, lambda photograph, value: photograph)
+    monkeypatch.setattr(physical, "noise", lambda photograph, sigma, generator: photograph)
+    monkeypatch.setattr(physical, "_warp", lambda given, matrices: given)
+    fringes = []
+    monkeypatch.setattr(physical, "moire", lambda *given: fringes.append(given) or given[0])
+    physical.camera(white, _generator(), 2.0)
+    assert fringes == []
+    physical.camera(white, _generator(), 2.0, screen=True)
+    ((_, depth, pitch, degrees),) = fringes
+    assert 0 < depth.min() <= depth.max() <= 0.6
+    assert pitch.min() >= 0.8 and pitch.max() <= 1.2 and degrees.abs().max() <= 10
+
+
 def test_camera_leaves_most_digits_legible(trained: nn.Module, digits: Digits) -> None:
     with torch.no_grad():
         seen = trained(physical.camera(digits[0], _generator())).argmax(dim=1)

@@ -84,7 +84,7 @@ def test_a_targeted_attack(name: str) -> None:
 
 def camera(device: torch.device) -> Tensor:
     _model, images, _ = given(device)
-    return physical.camera(images.expand(-1, 3, -1, -1), draws())
+    return physical.camera(images.expand(-1, 3, -1, -1), draws(), screen=True)
 
 
 def losses(device: torch.device) -> list[Tensor]:
@@ -114,6 +114,7 @@ def transformed(device: torch.device) -> list[Tensor]:
         physical.affine(images, 10 * each, 1.1, (each, 0.0)), physical.blur(images, each),
         physical.brightness(images, 0.1), physical.contrast(images, each),
         physical.jpeg(images, 40 * each), physical.noise(images, 0.1, draws()),
+        physical.perspective(images, each / 9, 0.1), physical.moire(images, each / 4, each, 3),
     ]  # fmt: skip
 
 
