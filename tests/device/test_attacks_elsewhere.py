@@ -27,6 +27,7 @@ from armsrace.attacks.black_box import substitute as imitation
 from armsrace.attacks.generative import overpowered as pairs
 from armsrace.attacks.generative.distal import unlikelihood
 from armsrace.attacks.minimal.universal import universal_perturbation
+from armsrace.attacks.sparse import adversarial_patch as patches
 from armsrace.models.audio import sound_classifier
 from armsrace.models.autoencoders import manifold_vae
 from tests.attacks.borrowed import SEEDS, basis, linear
@@ -170,6 +171,13 @@ def perturbation(device: torch.device) -> Tensor:
     return universal_perturbation(*given(device), epsilon=0.2, passes=2, batch_size=2)
 
 
+def patch(device: torch.device) -> list[Tensor]:
+    trained = patches.train_patch(*given(device), epsilon=150, steps=3)
+    images = given(device)[1]
+    centers, ones = images.new_full((COUNT, 2), 12), images.new_ones(COUNT)
+    return [trained, patches.paste_patch(images, trained, centers, 5 * ones, 30 * ones)]
+
+
 def unrolled(device: torch.device) -> Any:
     model, images, labels = given(device)
     purifier = adaptive.unrolled(lambda x, differentiable=False: x.sqrt())
@@ -237,6 +245,7 @@ CASES: dict[str, Callable[..., Any]] = {
     "substitute": trained_substitute,
     "transformations": transformed,
     "universal perturbation": perturbation,
+    "adversarial patch": patch,
     "unrolled": unrolled,
 }
 
