@@ -31,7 +31,7 @@ TRAINED = slice(0, 12)
 """The first 12 photographs; no class of the other 8 is among theirs."""
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
 """Of a photograph's area."""
-LARGEST, DEGREES, STEPS, BATCH = 0.2, 20.0, 300, 6
+LARGEST, DEGREES, STEPS, BATCH = 0.2, 20.0, 500, 6
 PLACES = 10
 FILE = data_root() / "measured" / "patch.png"
 

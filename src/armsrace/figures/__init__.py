@@ -5,7 +5,7 @@ from armsrace.figures.curves import histogram, lines, logits_along, robustness_c
 from armsrace.figures.filters import filter_maps
 from armsrace.figures.gallery import Exhibit, gallery
 from armsrace.figures.images import attack_panel, confidence_bars, image_grid
-from armsrace.figures.interactive import Markup, glue, live, slider
+from armsrace.figures.interactive import Markup, glue, live, movable, slider
 from armsrace.figures.maps import (
     DigitMap,
     Marked,
@@ -51,6 +51,7 @@ __all__ = [
     "logits_along",
     "masking_curve",
     "minimal_distances",
+    "movable",
     "new_plot",
     "photograph_races",
     "players",
