@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from PIL import Image
 from rich.console import Console
 from torch import Generator, Tensor, nn
 
@@ -20,6 +21,7 @@ from armsrace import attacks, datasets, evaluation, zoo
 from armsrace.attacks import physical
 from armsrace.contracts import AttackResult
 from armsrace.ledger.measurements import is_recorded, record
+from armsrace.resources import data_root, replacing
 
 CONSOLE = Console()
 STUDY, NETWORK, DATA = "kurakin", "efficientnet-lite0", "imagenet-samples"
@@ -35,29 +37,6 @@ STRENGTHS = (1, 2, 4)
 TARGET = 967
 """Espresso, as which Athalye et al. 2018 made a baseball be classified."""
 ITERATED: dict[str, Any] = {"steps": 16, "step_size": 2 / 255, "epsilon": 16 / 255}
-
-
-def parts(strength: float) -> dict[str, Callable[[Tensor], Tensor]]:
-    """Each part of the camera alone, at the end of its range at a strength."""
-    draws = Generator().manual_seed(1)
-    return {
-        "blur": partial(physical.blur, sigma=0.8 * strength),
-        "noise": partial(physical.noise, sigma=0.05 * strength, generator=draws),
-        "JPEG": partial(physical.jpeg, quality=max(95 - 45 * strength, 1)),
-        "brightness, up": partial(physical.brightness, shift=0.1 * strength),
-        "brightness, down": partial(physical.brightness, shift=-0.1 * strength),
-        "contrast, up": partial(physical.contrast, factor=1 + 0.3 * strength),
-        "contrast, down": partial(physical.contrast, factor=max(1 - 0.3 * strength, 0.1)),
-        "rotation, scale, shift": partial(
-            physical.affine, degrees=5 * strength, scale=1 + 0.05 * strength,
-            shift=(9 * strength, 9 * strength),
-        ),
-        "perspective": partial(physical.perspective, right=0.05 * strength, down=0.05 * strength),
-        "moiré": partial(
-            physical.moire, depth=min(0.3 * strength, 1), pitch=1 + 0.1 * strength,
-            degrees=5 * strength,
-        ),
-    }  # fmt: skip
 
 
 class Study:
@@ -97,6 +76,10 @@ def columns(prefix: str, ranks: Tensor) -> dict[str, list[float]]:
     return {f"{prefix} top-{k}": (ranks < k).double().mean(dim=0).tolist() for k in (1, 5)}
 
 
+SHOWN, DELTA = 15, data_root() / "measured" / "eot.png"
+"""The photograph on the page, and its perturbation, in gray levels around 128."""
+
+
 def table_one(study: Study, method: str, level: int) -> None:
     """A row of Kurakin's Table 1: sources and photographs of one method at one ε."""
     images = study.made(method, level)
@@ -111,7 +94,7 @@ def transformations(study: Study, method: str, strength: int) -> None:
     images = study.made(method, 16)
     rates = {
         name: (study.ranks(part(images)) < 1).double().tolist()
-        for name, part in parts(strength).items()
+        for name, part in physical.parts(Generator().manual_seed(1), strength).items()
     }
     settings = f"{NETWORK}; each part alone at strength {strength}; ε = 16/255 for attacks"
     _record(f"{method}: parts at strength {strength}", rates, settings)
@@ -136,6 +119,11 @@ def through_the_camera(study: Study, shots: int) -> None:
         f"{NETWORK}; BIM, target {datasets.IMAGENET_CLASSES[TARGET]}, ε = 16/255, "
         f"{ITERATED['steps']} steps; {shots} photographs in each step, {SHOTS} to judge"
     )
+    if shots:
+        delta = (255 * (found.images - study.images)[SHOWN]).round() + 128
+        with replacing(DELTA) as temporary:
+            pixels = delta.byte().permute(1, 2, 0).numpy()
+            Image.fromarray(pixels).save(temporary, "PNG", optimize=True)
     _record(f"EOT: {shots}", rates, settings)
 
 

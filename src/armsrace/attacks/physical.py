@@ -23,6 +23,7 @@ from armsrace.randomness import normal, uniform
 
 Parameter = float | Tensor
 """One number for all images, or (N,), one per image."""
+Transform = Callable[[Tensor], Tensor]
 
 
 def camera(
@@ -71,6 +72,37 @@ def camera(
     photograph = brightness(photograph, around(0.1))
     photograph = noise(photograph, up_to(0.05), generator)
     return jpeg(photograph, (95 - up_to(45)).clamp_min(1))
+
+
+def parts(generator: torch.Generator, strength: float = 1.0) -> dict[str, Transform]:
+    """Each part of the `camera` alone, by its name, at the end of its range.
+
+    Args:
+        generator: the source of the noise.
+        strength: as for `camera`.
+
+    Returns:
+        {name: images (N, C, H, W) to images}.
+    """
+    check_at_least("strength", strength, 0)
+
+    def moved(images: Tensor) -> Tensor:
+        shift = (0.04 * strength * images.shape[3], 0.04 * strength * images.shape[2])
+        return affine(images, 5 * strength, 1 + 0.05 * strength, shift)
+
+    tilt, k = 0.05 * strength, strength
+    return {
+        "blur": lambda images: blur(images, 0.8 * k),
+        "noise": lambda images: noise(images, 0.05 * k, generator),
+        "JPEG": lambda images: jpeg(images, max(95 - 45 * k, 1)),
+        "brightness, up": lambda images: brightness(images, 0.1 * k),
+        "brightness, down": lambda images: brightness(images, -0.1 * k),
+        "contrast, up": lambda images: contrast(images, 1 + 0.3 * k),
+        "contrast, down": lambda images: contrast(images, max(1 - 0.3 * k, 0)),
+        "rotation, scale, shift": moved,
+        "perspective": lambda images: perspective(images, tilt, tilt),
+        "moiré": lambda images: moire(images, min(0.3 * k, 1), 1 + 0.1 * k, 5 * k),
+    }
 
 
 def affine(
@@ -279,7 +311,7 @@ def destruction_rate(
     images: Tensor,
     adversarials: Tensor,
     labels: Tensor,
-    transform: Callable[[Tensor], Tensor],
+    transform: Transform,
 ) -> float:
     """The fraction of adversarial images that a transformation makes harmless.
 
