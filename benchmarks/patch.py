@@ -33,6 +33,10 @@ SHARES = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
 """Of a photograph's area."""
 LARGEST, DEGREES, STEPS, BATCH = 0.2, 20.0, 500, 6
 PLACES = 10
+JUDGED = (
+    ("held out", "patch"), ("held out", "control"), ("held out", "photograph"),
+    ("trained", "patch"),
+)  # fmt: skip
 FILE = data_root() / "measured" / "patch.png"
 
 
@@ -109,11 +113,10 @@ def main() -> None:
     given = parser.parse_args()
     if given.again or not FILE.is_file():
         train()
-    for seen in ("patch", "control", "photograph"):
-        for split in ("held out", "trained"):
-            for share in SHARES:
-                if given.again or not is_recorded(STUDY, key(split, share, seen)):
-                    measure(split, share, seen)
+    for split, seen in JUDGED:
+        for share in SHARES:
+            if given.again or not is_recorded(STUDY, key(split, share, seen)):
+                measure(split, share, seen)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def adversarial_patch(
     bounds: Bounds = UNIT,
     generator: torch.Generator | None = None,
 ) -> AttackResult:
-    """All images with one patch that was trained on all of them, each at a place drawn anew.
+    """All images with one patch that was trained on all of them, each at a new place.
 
     The patch belongs to the whole batch, and so do the results.
 
