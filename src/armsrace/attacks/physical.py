@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from armsrace.attacks.base import attack_context
 from armsrace.contracts import UNIT, Model, check_at_least, check_images
-from armsrace.randomness import normal, uniform
+from armsrace.randomness import Keys, normal
 
 Parameter = float | Tensor
 """One number for all images, or (N,), one per image."""
@@ -54,8 +54,10 @@ def camera(
     check_at_least("strength", strength, 0)
     check_images(images)
 
+    keys = Keys(images)
+
     def up_to(limit: float) -> Tensor:
-        return strength * limit * uniform(images, generator).flatten(1)[:, 0]
+        return strength * limit * keys.uniform((1,), generator)[:, 0]
 
     def around(limit: float) -> Tensor:
         return 2 * up_to(limit) - strength * limit
@@ -193,16 +195,26 @@ def moire(images: Tensor, depth: Parameter, pitch: Parameter, degrees: Parameter
 def blur(images: Tensor, sigma: Parameter) -> Tensor:
     """A Gaussian blur of standard deviation sigma >= 0, in pixels; weights end at the edge."""
     sigmas = _parameter("sigma", sigma, images, 0)
-    rows, columns = (_smoothing(size, sigmas) for size in images.shape[2:])
-    return UNIT.clip(rows @ images @ columns.transpose(2, 3))
+    return UNIT.clip(_smoothed(_smoothed(images, sigmas, 2), sigmas, 3))
 
 
-def _smoothing(size: int, sigmas: Tensor) -> Tensor:
-    """Matrices (N, 1, size, size) that replace each sample by the Gaussian-weighted mean of all."""
-    positions = torch.arange(size, dtype=sigmas.dtype, device=sigmas.device)
-    squares = (positions[:, None] - positions) ** 2
+def _smoothed(images: Tensor, sigmas: Tensor, dim: int) -> Tensor:
+    """Each sample along a dimension replaced by the Gaussian-weighted mean of those around it."""
+    size = images.shape[dim]
+    # At nine standard deviations a weight is below the rounding of float64.
+    reach = min(math.ceil(9 * float(sigmas.max())), size - 1)
+    around = (0, 0, reach, reach) if dim == 2 else (reach, reach)
+    padded, inside = (
+        functional.pad(part, around) for part in (images, torch.ones_like(images[:1, :1]))
+    )
+    total, mass = torch.zeros_like(images), torch.zeros_like(images[:, :1])
     # A blur of a thousandth of a pixel is none, and has no division by zero.
-    return torch.softmax(-squares / (2 * sigmas.clamp_min(1e-3) ** 2), dim=3)
+    double_variance = 2 * sigmas.clamp_min(1e-3) ** 2
+    for offset in range(-reach, reach + 1):
+        weight = torch.exp(-(offset**2) / double_variance)
+        total = total + weight * padded.narrow(dim, reach + offset, size)
+        mass = mass + weight * inside.narrow(dim, reach + offset, size)
+    return total / mass
 
 
 def contrast(images: Tensor, factor: Parameter) -> Tensor:
