@@ -150,6 +150,7 @@ def main() -> None:
     """Record what is not recorded."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--again", action="store_true", help="measure what is there, too")
+    parser.add_argument("--only", default="", help="names that contain this")
     given = parser.parse_args()
     rows = [("clean", 0), *((method, level) for method in METHODS for level in LEVELS)]
     jobs = {f"{method}: {level}": partial(table_one, method=method, level=level)
@@ -164,7 +165,7 @@ def main() -> None:
     }
     study = Study()
     for name, job in jobs.items():
-        if given.again or not is_recorded(STUDY, name):
+        if given.only in name and (given.again or not is_recorded(STUDY, name)):
             job(study)
 
 
