@@ -36,19 +36,21 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         '<!doctype html><html lang="en"><head><title>A disc</title>'
         '<meta name="viewport" content="width=device-width">'
         '<link rel="stylesheet" href="style.css"></head>'
-        f'<body><article class="bd-article">{figure.html}</article></body></html>'
+        f'<body><article class="bd-article"><div class="cell_output">{figure.html}</div></article>'
+        "</body></html>"
     )
     with served(Path(folder)) as address:
         yield f"{address}page.html"
 
 
-@pytest.fixture(params=SIZES, ids=["wide", "phone"])
+@pytest.fixture(params=zip(SIZES, ("light", "dark"), strict=True), ids=["wide", "phone, dark"])
 def page(browser: Browser, address: str, request: pytest.FixtureRequest) -> Iterator[Page]:
-    width, height = request.param
+    (width, height), theme = request.param
     page = browser.new_page(viewport={"width": width, "height": height}, has_touch=True)
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(address)
+    page.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
     yield page
     assert errors == []
     page.close()
@@ -84,6 +86,8 @@ def test_it_begins_where_it_was_put(page: Page) -> None:
     box, ground = disc(page).bounding_box(), page.locator(".ar-movable-ground").bounding_box()
     assert box is not None and ground is not None
     assert abs(box["width"] - 0.4 * ground["width"]) < 1 and abs(box["height"] - box["width"]) < 1
+    style = "e => [getComputedStyle(e).padding, getComputedStyle(e).borderRadius]"
+    assert disc(page).evaluate(style) == ["0px", "50%"], "a frame would shift the disc"
     assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
 
 
