@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from armsrace import attacks, datasets, defenses, evaluation, ledger, zoo
 from armsrace.attacks.adaptive import bpda
 from armsrace.contracts import AttackResult, Model
+from armsrace.losses import margin
 from armsrace.models.layers import predict
 
 EFFORT: dict[str, Any] = {"binary_search_steps": 3, "steps": 40, "step_size": 0.1}
@@ -52,9 +53,7 @@ def _measure(name: str, value: float, found: AttackResult) -> None:
 
 def trained(digits: int) -> None:
     """Training: Madry's network in L2, its first layer's gradient smoothed; two others by PGD."""
-    layers, (images, labels) = list(zoo.load("madry-pgd").children()), _first(digits)
-    hard, soft = (nn.Sequential(layers[0], bend) for bend in (nn.ReLU(), nn.Softplus(beta=20.0)))
-    gate = nn.Sequential(bpda(hard, backward=soft), *layers[2:]).eval()
+    (_, gate), (images, labels) = _madry(), _first(digits)
     attack = partial(attacks.ddn, steps=30)
     found = evaluation.attack_in_batches(attack, gate, images, labels, batch_size=250)
     sizes = evaluation.perturbation_sizes(images, found, "l2")
@@ -71,6 +70,42 @@ def trained(digits: int) -> None:
         _measure(f"tramer-{claim}-pgd", turned if claim == "ens" else 100 - turned, found)
 
 
+def _madry() -> tuple[nn.Module, nn.Module]:
+    """Madry's network, and the same with the gradient of a softplus in its first layer."""
+    network = zoo.load("madry-pgd")
+    layers = list(network.children())
+    hard, soft = (nn.Sequential(layers[0], bend) for bend in (nn.ReLU(), nn.Softplus(beta=20.0)))
+    return network, nn.Sequential(bpda(hard, backward=soft), *layers[2:]).eval()
+
+
+def beyond(digits: int) -> None:
+    """Training: Madry's network at its budget in L∞ and beyond, with and without its gradient."""
+    (network, gate), (images, labels) = _madry(), _first(digits)
+    many = partial(attacks.pgd, steps=100, loss=margin)
+    tries = {
+        "PGD, 10 steps": (partial(attacks.pgd, steps=10), network),
+        "PGD, 100 steps": (many, network),
+        "PGD, 100 steps, smoothed": (many, gate),
+        "APGD, 100 steps": (partial(attacks.auto_pgd, steps=100), network),
+        "Square, 1,000 queries": (partial(attacks.square, queries=1_000), network),
+    }
+    columns: dict[str, list[float]] = {"epsilon": [0.3, 0.325, 0.35, 0.4]}
+    columns |= {name: [] for name in (*tries, "all")}
+    for epsilon in columns["epsilon"]:
+        stands = torch.ones_like(labels, dtype=torch.bool)
+        for name, (attack, shown) in tries.items():
+            run = partial(attack, epsilon=epsilon)
+            found = evaluation.attack_in_batches(run, shown, images, labels, batch_size=250)
+            wrong = predict(network, found.images).argmax(dim=1) != labels
+            columns[name].append(1 - wrong.double().mean().item())
+            stands &= ~wrong
+        columns["all"].append(stands.double().mean().item())
+    ledger.record(
+        "madry", "beyond", columns, settings="madry-pgd, L∞; one start each; the loss of PGD with "
+        "100 steps is the margin", n=digits, data=datasets.describe("mnist"),
+    )  # fmt: skip
+
+
 def distilled(digits: int) -> None:
     """Distillation: a random wrong target on the network distilled at T = 100."""
     model, (images, labels) = zoo.load("distilled-100"), _first(digits)
@@ -80,6 +115,28 @@ def distilled(digits: int) -> None:
     sizes = evaluation.perturbation_sizes(images, found, "l2")[found.success]
     _measure("carlini-distillation-success", 100 * found.success.float().mean().item(), found)
     _measure("carlini-distillation-l2-average", sizes.mean().item(), found)
+
+
+def temperatures(digits: int) -> None:
+    """Distillation: distances to the same targets, undefended and at each temperature."""
+    networks = {"undefended": (zoo.load("carlini-wagner"), 1)}
+    networks |= {f"T = {T}": (zoo.load(f"distilled-{T}"), T) for T in (1, 5, 100)}
+    images, labels = _first(2 * digits)
+    right = torch.stack([predict(net, images).argmax(1) == labels for net, _ in networks.values()])
+    images, labels = (part[right.all(dim=0)][:digits] for part in (images, labels))
+    generator = torch.Generator().manual_seed(0)
+    targets = (labels + torch.randint(1, 10, labels.shape, generator=generator)) % 10
+    columns = {}
+    for name, (network, scale) in networks.items():
+        effort = {"binary_search_steps": 5, "steps": 100, "step_size": 0.05}
+        found = _search(network, images, labels, targets, initial_constant=1 / scale, **effort)
+        sizes = evaluation.perturbation_sizes(images, found, "l2")
+        columns[name] = sizes.nan_to_num(posinf=-1).tolist()
+    ledger.record(
+        "distillation", "temperatures", columns, settings="C&W L2, 5 constants of 100 steps, the "
+        "first 1 / T; one random target for each digit; −1: none found", n=digits,
+        data=datasets.describe("mnist"),
+    )  # fmt: skip
 
 
 def detectors(digits: int) -> None:
@@ -220,7 +277,8 @@ def _magnet(suffix: str, rate: float) -> defenses.MagNet:
 
 
 BREAKS: dict[str, Callable[[int], None]] = {
-    "trained": trained, "distilled": distilled, "detectors": detectors, "magnet": magnet,
-    "magnet-unaware": unaware, "magnet-confident": confident, "magnet-lot": lot,
+    "trained": trained, "beyond": beyond, "distilled": distilled, "temperatures": temperatures,
+    "detectors": detectors,
+    "magnet": magnet, "magnet-unaware": unaware, "magnet-confident": confident, "magnet-lot": lot,
     "magnet-expected": expected,
 }  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from measure import store
-from prior_breaks import BUDGETS, budgets, known
+from prior_breaks import BUDGETS, budgets, known, unrolled_through
 from prior_paths import STOP, STUDY, WIDTHS, Followed, attacked, means
 from rich.console import Console
 
@@ -104,6 +104,7 @@ STUDIES: dict[str, Callable[[int], None]] = {
     "colour-claims": colour_claims,
     **{f"break-{norm}": partial(budgets, norm) for norm in BUDGETS},
     "break-known": known,
+    "break-unrolled": unrolled_through,
 }
 
 

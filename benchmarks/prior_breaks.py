@@ -7,9 +7,10 @@ from functools import partial
 import torch
 from prior_paths import BATCH, STOP, STUDY, WIDTHS, means
 from torch import Tensor, nn
+from torch.nn import functional
 
 from armsrace import attacks, datasets, evaluation, ledger, zoo
-from armsrace.attacks.adaptive import bpda
+from armsrace.attacks.adaptive import bpda, eot, unrolled
 from armsrace.attacks.physical import blur
 from armsrace.contracts import Norm
 from armsrace.defenses import DeepImagePrior, Purified
@@ -19,7 +20,7 @@ BUDGETS: dict[Norm, tuple[float, ...]] = {
     "l2": (1.0, 1.5, 2.0, 3.0, 4.0),
     "linf": (0.1, 0.2, 0.3),
 }
-KNOWN, KNOWN_STEPS, SIGMA = 3.0, 10, 1.0
+KNOWN, KNOWN_STEPS, SIGMA, EOT_DRAWS = 3.0, 10, 1.0, 2
 
 
 def budgets(norm: Norm, count: int) -> None:
@@ -59,6 +60,39 @@ def known(count: int) -> None:
     settings = f"s3-cnn; PGD, {KNOWN_STEPS} steps, L2, through {STOP} steps of the prior"
     ledger.record(STUDY, "break-known", columns, settings=settings, n=count, data=data)
     ledger.measure("dip-break", 100 * columns["kept"][0], n=count)
+
+
+def unrolled_through(count: int) -> None:
+    """PGD in L2 with the gradient through all steps of the prior, averaged over its draws.
+
+    And the cosine of two draws' gradients: what of a gradient another draw shares.
+    """
+    model, images, labels, data = _task(count)
+    ways = {
+        "unrolled": Purified(unrolled(_prior(1)), model),
+        "blur": Purified(bpda(_prior(1), backward=_Blur()), model),
+    }
+    columns: dict[str, list[float]] = {"budget": [KNOWN]}
+    for name, through in ways.items():
+        slopes = [_slope(through, images, labels) for _ in range(2)]
+        cosines = functional.cosine_similarity(*slopes, dim=1)
+        columns[f"{name}, cosine"] = [cosines.mean().item(), cosines.std().item()]
+        found = attacks.pgd(
+            eot(through, EOT_DRAWS), images, labels, epsilon=KNOWN, steps=KNOWN_STEPS, norm="l2",
+            random_start=False,
+        )  # fmt: skip
+        columns[f"{name}, kept"] = means(~_fooled(model, found.images, labels)[None])
+    settings = (
+        f"s3-cnn; PGD, {KNOWN_STEPS} steps, L2, {EOT_DRAWS} draws averaged; "
+        f"{STOP} steps of the prior"
+    )
+    ledger.record(STUDY, "break-unrolled", columns, settings=settings, n=count, data=data)
+
+
+def _slope(through: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    moving = images.clone().requires_grad_()
+    loss = functional.cross_entropy(through(moving), labels, reduction="sum")
+    return torch.autograd.grad(loss, moving)[0].flatten(1)
 
 
 def _task(count: int) -> tuple[nn.Module, Tensor, Tensor, str]:

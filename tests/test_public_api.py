@@ -13,9 +13,9 @@ PUBLIC = {
     "attacks": """
         adversarial_patch alma auto_pgd bim boundary brendel_bethge carlini_wagner_l0
         carlini_wagner_l2 carlini_wagner_linf ddn deepfool ead fab fgsm finite_difference fmn
-        gaussian_noise hop_skip_jump jsma latent_descent least_likely mi_fgsm minimum_norm
-        on_manifold one_pixel pgd pointwise rand_fgsm rays salt_and_pepper sigma_zero square
-        substitute superdeepfool transfer uniform_noise universal
+        gaussian_noise greedy_explanation hop_skip_jump jsma latent_descent least_likely mi_fgsm
+        minimum_norm on_manifold one_pixel pgd pointwise rand_fgsm rays salt_and_pepper sigma_zero
+        square substitute superdeepfool transfer uniform_noise universal
     """,
     "attacks.adaptive": """
         EstimatedGradient bpda eot estimated_gradient unrolled
@@ -37,7 +37,7 @@ PUBLIC = {
     """,
     "evaluation.arena": """
         ATTACKS BUDGETS DEFENSES Defended Defense Entry Job NORMS OutcomesError arena_jobs
-        collected export measure read run run_folder
+        collected compared export judge measure publish read run run_folder submitted
     """,
     "datasets": """
         CIFAR10_CLASSES Dataset DatasetCorrupt DatasetNotFound FileStatus HELD_OUT

@@ -245,10 +245,16 @@ def _tramer(objective: Objective, words: str, epochs: int) -> Recipe:
 _NEAR = in_reduced_precision(adversarial_loss(pgd_images(1.5, 3, "l2"), 0.0))
 
 
-def _retrained(objective: Objective, pairs: str) -> Recipe:
+_ON_PGD = "PGD images alone, L2, epsilon 1.5, 3 steps, in bfloat16"
+_PAIRS = (
+    "one batch in eight, at random: .5 of the divergence of 32 overpowered pairs, epsilon 1.5, "
+    "50 steps"
+)
+
+
+def _retrained(objective: Objective, words: str) -> Recipe:
     """The robust manifold's retraining of s3-cnn."""
-    words = "from s3-cnn's weights on; PGD images alone, L2, epsilon 1.5, 3 steps, in bfloat16"
-    attacked = _attacked("s3-cnn", objective, words + pairs)
+    attacked = _attacked("s3-cnn", objective, f"from s3-cnn's weights on; {words}")
     return replace(attacked, epochs=2, around=from_weights("s3-cnn"))
 
 
@@ -306,11 +312,12 @@ RECIPES |= {
         ),
     ),
     "manifold-robust": _retrained(
-        robust_manifold_loss(_NEAR, epsilon=1.5),
-        "; one batch in eight, at random: .5 of the divergence of 32 overpowered pairs, "
-        "epsilon 1.5, 50 steps",
+        robust_manifold_loss(_NEAR, epsilon=1.5), f"{_ON_PGD}; {_PAIRS}"
     ),
-    "manifold-pgd": _retrained(_NEAR, ""),
+    "manifold-pgd": _retrained(_NEAR, _ON_PGD),
+    "manifold-pairs": _retrained(
+        robust_manifold_loss(at_temperature(1.0), epsilon=1.5), f"clean images; {_PAIRS}"
+    ),
     "defense-gan-a-rec": replace(
         RECIPES["defense-gan-a"], epochs=16, sample=partial(reconstructed, 6_000),
         settings=f"{RECIPES['defense-gan-a'].settings}; the generator's reconstructions of the "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from functools import cache, partial
 
 import torch
@@ -81,11 +82,30 @@ def on_manifold(
     )  # fmt: skip
 
 
+def greedy_explanation(
+    model: Model, images: Tensor, labels: Tensor, *, targets: Tensor | None = None,
+    bounds: Bounds = UNIT,
+) -> AttackResult:  # fmt: skip
+    """As `latent_descent` explains, and many pixels at once."""
+    return attacks.greedy_explanation(
+        model, images, labels, explain=_seeds(model, bounds), pixels=40, steps=20, targets=targets,
+        bounds=bounds,
+    )  # fmt: skip
+
+
 def latent_descent(
     model: Model, images: Tensor, labels: Tensor, *, targets: Tensor | None = None,
     bounds: Bounds = UNIT,
 ) -> AttackResult:  # fmt: skip
     """Each class explains every image by the seed that the model takes for it most clearly."""
+    return attacks.latent_descent(
+        model, images, labels, explain=_seeds(model, bounds), coarse=12, binary_search_steps=4,
+        targets=targets, bounds=bounds,
+    )  # fmt: skip
+
+
+def _seeds(model: Model, bounds: Bounds) -> Callable[[Tensor], Tensor]:
+    """The seed that the model takes for each class most clearly, whatever the image."""
     with torch.inference_mode(False):
         twin = copy.deepcopy(model)
     if isinstance(twin, nn.Module):
@@ -96,10 +116,7 @@ def latent_descent(
         drawn = seeds[twin(seeds).log_softmax(dim=1).argmax(dim=0)]
         return drawn.expand(len(asked), *drawn.shape)
 
-    return attacks.latent_descent(
-        model, images, labels, explain=explain, coarse=12, binary_search_steps=4, targets=targets,
-        bounds=bounds,
-    )  # fmt: skip
+    return explain
 
 
 def linear(bounds: Bounds = UNIT) -> nn.Module:

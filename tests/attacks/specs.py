@@ -167,6 +167,10 @@ SPECS = (
         "latent-descent", borrowed.latent_descent, norm="l2", budget=None, gradients=False,
         aims=False,
     ),
+    AttackSpec(
+        "greedy-explanation", borrowed.greedy_explanation, norm="l0", budget=None, gradients=False,
+        aims=False,
+    ),
     AttackSpec("jsma", attacks.jsma, {"gamma": 0.03}, "l0", budget=None),
     AttackSpec(
         "jsma-logits-light", attacks.jsma, {"gamma": 0.03, "form": "logits", "theta": -1}, "l0",

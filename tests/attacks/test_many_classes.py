@@ -129,7 +129,7 @@ CALLS: dict[str, tuple[Callable[..., AttackResult], dict[str, Any]]] = {
         {"epsilon": 0.03, "passes": 2, "method": "ascent"},
     ),
 }
-WITHOUT = {"latent_descent", "on_manifold"}
+WITHOUT = {"greedy_explanation", "latent_descent", "on_manifold"}
 """They ask for a decoder, whose size is that of the search."""
 
 

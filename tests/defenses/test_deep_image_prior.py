@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from armsrace.attacks.adaptive import bpda
-from armsrace.defenses import DeepImagePrior, Purified
+from armsrace.attacks.adaptive import bpda, unrolled
+from armsrace.defenses import DeepImagePrior, Purified, deep_image_prior
+from armsrace.randomness import Keys
 
 SMALL = {"widths": (8, 8), "skip": 2}
 
@@ -104,3 +105,48 @@ def test_stations_must_rise(at, images) -> None:
 def test_bad_images_are_refused(images) -> None:
     with pytest.raises(ValueError, match="images"):
         DeepImagePrior(2, **SMALL)(2 * images + 1)
+
+
+@pytest.mark.parametrize("tolerance", [None, 0.02])
+def test_unrolled_it_gives_the_same_images(images, tolerance: float | None) -> None:
+    prior = DeepImagePrior(12, tolerance=tolerance, **SMALL)
+    moving = images.double().requires_grad_()
+    on_graph = unrolled(prior)(moving)
+    assert torch.allclose(on_graph, prior(images.double()), rtol=0, atol=1e-8)
+    (gradient,) = torch.autograd.grad(on_graph.sum(), moving)
+    assert gradient.isfinite().all() and (gradient != 0).any()
+    assert not unrolled(prior)(images).requires_grad
+
+
+@pytest.mark.parametrize("steps", [2, 4])
+def test_the_gradient_through_the_steps_is_that_of_differences(
+    images, monkeypatch, steps: int
+) -> None:
+    x = images[:2].double()
+    # Weights are tied to the pixels: here another image must get the same ones.
+    monkeypatch.setattr(deep_image_prior, "Keys", lambda _: Keys(x))
+    prior = DeepImagePrior(steps, learning_rate=1e-4, **SMALL)
+    draws = torch.Generator().manual_seed(0)
+    way, weights = (torch.randn(x.shape, generator=draws, dtype=x.dtype) for _ in range(2))
+    moving = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad((unrolled(prior)(moving) * weights).sum(), moving)
+    ends = [((prior(x + h * way) * weights).sum()).item() for h in (1e-5, -1e-5)]
+    assert (gradient * way).sum().item() == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-2)
+
+
+def test_an_adam_on_the_graph_is_pytorch_s() -> None:
+    draws = torch.Generator().manual_seed(0)
+    start = torch.randn(5, generator=draws, dtype=torch.float64)
+    grads = torch.randn(6, 5, generator=draws, dtype=torch.float64)
+    grads[:, 0] = 0
+    theirs = torch.optim.Adam([variable := start.clone().requires_grad_()], lr=0.1)
+    ours = deep_image_prior.GraphAdam([start], 0.1)
+    for grad in grads:
+        variable.grad = grad.clone()
+        theirs.step()
+        (stepped,) = ours.step([grad])
+    assert torch.allclose(stepped, variable.detach(), rtol=0, atol=1e-12)
+    # A gradient of exactly zero, as that of a bias before a normalization, gives no NaN.
+    moving = grads[0].clone().requires_grad_()
+    (out,) = deep_image_prior.GraphAdam([start], 0.1).step([moving])
+    assert torch.autograd.grad(out.sum(), moving)[0].isfinite().all()

@@ -80,7 +80,9 @@ def image_prior(device: torch.device) -> Any:
     images = SEEDS[:2, :, 6:22, 6:22].to(device)
     prior = defenses.DeepImagePrior(3, widths=(4, 4), skip=1, generator=draws())
     stopped = defenses.DeepImagePrior(4, widths=(4, 4), skip=1, tolerance=0.1)
-    return prior.path(images, [1, 3]), stopped(images)
+    moving = images.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(unrolled(stopped)(moving).sum(), moving)
+    return prior.path(images, [1, 3]), stopped(images), slope
 
 
 def detected(device: torch.device) -> Any:
@@ -152,7 +154,12 @@ def nearest_neighbor(device: torch.device) -> Any:
     model = defenses.NearestNeighbor(known, labels).to(device)
     built = defenses.NearestNeighbor(known.to(device), labels.to(device))
     own = model(images).argmax(dim=1)
-    found = attacks.latent_descent(model, images, own, explain=model.nearest, coarse=5)
+    found = [
+        attacks.latent_descent(model, images, own, explain=model.nearest, coarse=5),
+        attacks.greedy_explanation(
+            model, images, own, explain=model.nearest, factors=torch.ones(10), threshold=0.5
+        ),
+    ]
     return model(images), built(images), found
 
 

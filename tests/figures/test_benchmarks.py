@@ -3,10 +3,12 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from armsrace import ledger
-from armsrace.figures.tables import benchmarks, minimal_distances, photograph_races
+from armsrace.figures.attackbench import contests, minimal_distances, optimality_over_time
+from armsrace.figures.tables import benchmarks, photograph_races
 from armsrace.ledger import measurements
 
 RACE = {
@@ -74,6 +76,34 @@ def test_the_most_nearly_optimal_attack_comes_first(
     # The envelope is [1, 2, 4]: of the 5 between its area and nothing's, Peer A leaves 3.
     assert "<td>1.000</td>" in second and "<td>0.400</td>" in second
     assert "<td>67%</td>" in second and "1,200" in second
+
+
+def test_the_best_optimality_never_falls_with_the_time_allowed(stored: Path) -> None:
+    def slower(distances: list[float], seconds: float) -> dict[str, object]:
+        row = recording(distances)
+        columns = row["columns"]
+        assert isinstance(columns, dict)
+        return row | {"columns": columns | {"seconds": [seconds]}}
+
+    rows = {
+        "net, l2, Peer A": slower([1.0, 1.0], 4.0),
+        "net, l2, armsrace B": slower([2.0, 1.0], 1.0),
+        "net, l2, armsrace C": slower([2.0, 2.0], 2.0),
+        "net, linf, Peer A": slower([0.1, -1.0], 1.0),
+        "net, linf, armsrace B": slower([0.1, 0.2], 3.0),
+    }
+    stored.with_name("attackbench.json").write_text(json.dumps(rows))
+    second = contests()[1]
+    assert second.norm == "l2"
+    times, best = second.best_so_far(["armsrace C", "armsrace B"])
+    assert times == [1.0, 2.0] and best == [second.optimality["armsrace B"]] * 2
+    plot = optimality_over_time()
+    panels = [axes for axes in plot.axes if axes.lines]
+    assert [axes.get_title(loc="left") for axes in panels] == ["net, ‖δ‖∞", "net, ‖δ‖₂"]
+    for axes in panels:
+        steps = [line for line in axes.lines if line.get_drawstyle() == "steps-post"]
+        assert {line.get_label() for line in steps} == {"armsrace", "peers"}
+        assert all((np.diff(np.asarray(line.get_ydata())) >= 0).all() for line in steps)
 
 
 def test_a_caption_names_every_distinct_provenance(stored: Path) -> None:

@@ -47,8 +47,19 @@ def test_order(values: dict[str, float], expected: Verdict) -> None:
     assert verdict(claim(band=(-95, -85), below="low"), mirrored) is expected
 
 
-def test_an_order_alone_can_be_reproduced() -> None:
-    assert verdict(claim(above="low"), {"c": 2, "low": 1}) is Verdict.REPRODUCED
+def test_an_order_alone_holds() -> None:
+    assert verdict(claim(above="low"), {"c": 2, "low": 1}) is Verdict.ORDER_HOLDS
+    assert claim(above="low").expect is Verdict.ORDER_HOLDS
+
+
+@pytest.mark.parametrize("changes", [{"reported": None}, {"source": "memory"}])
+def test_without_a_number_that_is_printed_nothing_is_reproduced(changes: dict[str, object]) -> None:
+    unprinted = claim(band=(85, 95), **changes)
+    assert unprinted.expect is Verdict.ORDER_HOLDS
+    assert verdict(unprinted, {"c": 90}) is Verdict.ORDER_HOLDS
+    assert verdict(unprinted, {"c": 80}) is Verdict.NOT_REPRODUCED
+    with pytest.raises(ValidationError, match="expect must be at most 'order holds'"):
+        claim(band=(85, 95), expect="reproduced", **changes)
 
 
 def test_a_direction_alone_is_never_more_than_that() -> None:

@@ -59,10 +59,11 @@ def served(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def started() -> Iterator[Browser]:
-    """A headless browser."""
+def started(*flags: str) -> Iterator[Browser]:
+    """A headless browser, with further flags."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium_path(), args=list(FLAGS))
+        arguments = [*FLAGS, *flags]
+        browser = playwright.chromium.launch(executable_path=chromium_path(), args=arguments)
         yield browser
         browser.close()
 

@@ -67,8 +67,35 @@ function showRow({ name, label, last, ...result }) {
   at("status").textContent = `${attack}. ${told.join(". ")}.`;
 }
 
+/** The button that loads what photographs need, or the reason why there is none. */
+function offerPhotographs({ missing, samples, bytes }) {
+  const [button, status] = [at("photo-load"), at("photo-status")];
+  button.hidden = missing !== null;
+  if (missing) {
+    const command = document.createElement("code");
+    command.textContent = missing;
+    status.replaceChildren("This site was built without the network's weights. To have them: ",
+      command, ", and build it again.");
+    return;
+  }
+  const pictures = samples ? ` and ${samples} photographs` : "";
+  button.textContent = `Load the network${pictures} (${(bytes / 1e6).toFixed(1)} MB)`;
+  button.disabled = false;
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    status.textContent = "Loading.";
+    try {
+      (await import("./photographs/panel.js")).open();
+    } catch (error) {
+      status.textContent = `It cannot be loaded: ${error.message}.`;
+      button.disabled = false;
+    }
+  });
+}
+
 function begin({ manifest, digits, budgets: swept }) {
   budgets = swept;
+  offerPhotographs(manifest.photographs);
   for (const name of ["undefended", "trained", "purified"]) {
     rows[name] = newRow(name, manifest.networks);
     at("rows").append(rows[name].section);

@@ -1,7 +1,7 @@
 // FGSM and PGD in L∞ on one image, step for step as armsrace.attacks takes them.
 import { lossGradient } from "./network.js";
 
-const STEP_SHARE = 2.5;
+export const STEP_SHARE = 2.5;
 
 /** Numbers in [0, 1) that follow from the seed (mulberry32). */
 export function uniform(seed) {
@@ -14,30 +14,41 @@ export function uniform(seed) {
   };
 }
 
-/** One signed step, up the label's loss or down the target's, put back into ball and box. */
+/** One signed step, up the label's loss or down the target's, put back into ball and box; with the
+ * logits before it. */
 function step(net, image, current, { label, target, size, epsilon }) {
   const towards = target === null ? 1 : -1;
-  const { gradient } = lossGradient(net, current, target ?? label);
-  return current.map((pixel, at) => {
-    const moved = pixel + towards * size * Math.sign(gradient[at]);
-    const kept = Math.min(image[at] + epsilon, Math.max(image[at] - epsilon, moved));
+  const { gradient, logits } = lossGradient(net, current, target ?? label);
+  const moved = current.map((pixel, at) => {
+    const stepped = pixel + towards * size * Math.sign(gradient[at]);
+    const kept = Math.min(image[at] + epsilon, Math.max(image[at] - epsilon, stepped));
     return Math.min(1, Math.max(0, kept));
   });
+  return { logits, moved };
 }
 
 /** One step of length epsilon (Goodfellow et al. 2015). */
 export const fgsm = (net, image, { label, target = null, epsilon }) =>
-  step(net, image, image, { label, target, epsilon, size: epsilon });
+  step(net, image, image, { label, target, epsilon, size: epsilon }).moved;
 
 /** Projected gradient descent (Madry et al. 2018): a random start in the ball, then `steps` steps
- * of 2.5 ε / steps. The seed is fixed, so that the same settings give the same image. */
-export function pgd(net, image, { label, target = null, epsilon, steps, seed = 0 }) {
+ * of 2.5 ε / steps. The seed is fixed, so that the same settings give the same image. Yields the
+ * image after each step, `moved`, and the logits before it. */
+export function* pgdPath(net, image, { label, target = null, epsilon, steps, seed = 0 }) {
   const random = uniform(seed);
   const size = (STEP_SHARE * epsilon) / steps;
   let current = image.map((pixel) =>
     Math.min(1, Math.max(0, pixel + epsilon * (2 * random() - 1))));
   for (let taken = 0; taken < steps; taken++) {
-    current = step(net, image, current, { label, target, size, epsilon });
+    const result = step(net, image, current, { label, target, size, epsilon });
+    yield result;
+    current = result.moved;
   }
-  return current;
+}
+
+/** The last image of PGD. */
+export function pgd(net, image, settings) {
+  let found;
+  for (const { moved } of pgdPath(net, image, settings)) found = moved;
+  return found;
 }

@@ -21,13 +21,15 @@ export function rowsOf(built) {
   };
 }
 
-async function fetched(base, name) {
+/** The answer to a request for one file. */
+export async function fetched(base, name) {
   const answer = await fetch(new URL(name, base));
   if (!answer.ok) throw new Error(`${name} cannot be fetched (${answer.status})`);
   return answer;
 }
 
-async function checked(base, manifest, name) {
+/** The content of one file, checked against the manifest. */
+export async function checked(base, manifest, name) {
   const content = await (await fetched(base, name)).arrayBuffer();
   const { bytes, sha256 } = manifest.files[name];
   if (content.byteLength !== bytes) {

@@ -1,7 +1,38 @@
-// Ten digits at a time, one of each class, as a group of radio buttons: arrows move, Tab leaves.
+// Pictures to choose from, as a group of radio buttons: arrows move, Tab leaves. The digits come ten
+// at a time, one of each class.
 import { element, paintImage, SIDE } from "./pictures.js";
 
 const CLASSES = 10;
+
+/** `count` buttons with a canvas each, added to `box`; `choose(at)` hears of each choice. Returns
+ * {buttons, mark}. */
+export function radios(box, count, choose) {
+  const buttons = Array.from({ length: count }, (_, at) => {
+    const button = element("button", { type: "button", role: "radio" }, element("canvas"));
+    button.addEventListener("click", () => choose(at));
+    box.append(button);
+    return button;
+  });
+  box.addEventListener("keydown", (event) => {
+    const from = buttons.indexOf(document.activeElement);
+    const moves = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
+    const ends = { Home: 0, End: count - 1 };
+    const to = ends[event.key] ?? (from + moves[event.key] + count) % count;
+    if (from < 0 || Number.isNaN(to)) return;
+    event.preventDefault();
+    buttons[to].focus();
+    choose(to);
+  });
+
+  /** Checks one button; none with null. */
+  function mark(chosen) {
+    buttons.forEach((button, at) => {
+      button.setAttribute("aria-checked", String(at === chosen));
+      button.tabIndex = at === (chosen ?? 0) ? 0 : -1;
+    });
+  }
+  return { buttons, mark };
+}
 
 /** Fills `box`; `chosen(image, label)` hears of each choice. Returns {another, release}. */
 export function newGallery(box, { digits, labels }, chosen) {
@@ -10,19 +41,7 @@ export function newGallery(box, { digits, labels }, chosen) {
   let set = 0;
   const image = (at) =>
     Float32Array.from(digits.subarray(at * size, (at + 1) * size), (level) => level / 255);
-  const buttons = Array.from({ length: CLASSES }, (_, digit) => {
-    const button = element("button", { type: "button", role: "radio" }, element("canvas"));
-    button.addEventListener("click", () => choose(digit));
-    box.append(button);
-    return button;
-  });
-
-  function mark(digit) {
-    buttons.forEach((button, other) => {
-      button.setAttribute("aria-checked", String(other === digit));
-      button.tabIndex = other === (digit ?? 0) ? 0 : -1;
-    });
-  }
+  const { buttons, mark } = radios(box, CLASSES, choose);
 
   function choose(digit) {
     mark(digit);
@@ -37,17 +56,6 @@ export function newGallery(box, { digits, labels }, chosen) {
       button.setAttribute("aria-label", `a ${labels[at]}, set ${set + 1} of ${sets}`);
     });
   }
-
-  box.addEventListener("keydown", (event) => {
-    const from = buttons.indexOf(document.activeElement);
-    const moves = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
-    const ends = { Home: 0, End: CLASSES - 1 };
-    const to = ends[event.key] ?? (from + moves[event.key] + CLASSES) % CLASSES;
-    if (from < 0 || Number.isNaN(to)) return;
-    event.preventDefault();
-    buttons[to].focus();
-    choose(to);
-  });
 
   show();
   return {

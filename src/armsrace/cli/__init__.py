@@ -121,7 +121,7 @@ def serve(
 def playground(
     folder: Annotated[Path | None, typer.Argument(help="Into the next build by default.")] = None,
 ) -> None:
-    """Export the playground's networks and digits."""
+    """Export the playground's networks, digits and photographs."""
     from armsrace.publishing.layout import Layout
     from armsrace.publishing.playground import export
 

@@ -1,4 +1,4 @@
-"""The command `armsrace arena`: run, show, export."""
+"""The command `armsrace arena`: run, show, export, judge."""
 
 from __future__ import annotations
 
@@ -105,6 +105,29 @@ def export(
     console.print(f"{len(outcomes):,} of {len(rows):,} outcomes: {target}", soft_wrap=True)
     if left_out := len(store.pending(jobs, place)):
         console.print(f"{left_out} of {len(jobs)} jobs are not finished and were left out")
+
+
+@app.command()
+def judge(
+    path: Annotated[Path, typer.Argument(help="A .npy file of images (N, 1, 28, 28) in [0, 1].")],
+    defense: Annotated[str, typer.Option(help="The defense that they were made against.")],
+    start: Annotated[int, typer.Option(help="The number of the first test digit.")] = 0,
+    device: Device = "cpu",
+) -> None:
+    """Judge adversarial images of the test digits, in order, and compare with the arena's own."""
+    from armsrace.evaluation import arena
+    from armsrace.evaluation.intervals import with_interval
+
+    try:
+        judged = arena.judge(arena.submitted(path), defense, start=start, device=device)
+        rows = arena.compared(judged, arena.read())
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    table = Table("norm", "budget", "accuracy on these", "in the arena", "together", "nearer")
+    for norm, row in rows.iterrows():
+        shares = (with_interval(row[name], len(judged)) for name in ("these", "before", "together"))
+        table.add_row(str(norm), f"{row['budget']:g}", *shares, f"{row['nearer']:.0f} digits")
+    console.print(table)
 
 
 def _jobs(

@@ -14,10 +14,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.optim import Adam
 
 from armsrace.contracts import check_at_least, check_count, check_images
 from armsrace.models.skip_network import SkipNetwork
+from armsrace.norms import batch_view
 from armsrace.randomness import Keys, default_generator
 
 INPUTS = 32
@@ -29,7 +31,8 @@ class DeepImagePrior(nn.Module):
 
     Randomness is tied to the image, so that a batch gives what single images do, up to rounding. An
     image that is noise itself is fitted along a path that amplifies rounding. The result has no
-    gradient: attack it through `attacks.adaptive.bpda`.
+    gradient: attack it through `attacks.adaptive.bpda`, or with the gradient through all steps,
+    `attacks.adaptive.unrolled`, which calls the module with differentiable=True.
 
     Args:
         steps: of Adam; the defense is that there are no more of them.
@@ -48,7 +51,8 @@ class DeepImagePrior(nn.Module):
           hundred steps.
 
     Cost:
-        `steps` forward and backward passes of a network per image.
+        `steps` forward and backward passes of a network per image. With differentiable=True the
+        memory of all of them, and about four times the time with the backward pass.
 
     References:
         Ulyanov, Vedaldi and Lempitsky 2018, "Deep image prior".
@@ -80,9 +84,32 @@ class DeepImagePrior(nn.Module):
         self.settings = {"learning_rate": learning_rate, "jitter": jitter}
         self.architecture = {"widths": tuple(widths), "skip": skip}
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, *, differentiable: bool = False) -> Tensor:
         """Images (N, C, H, W) in [0, 1] to their reconstructions, of the same shape."""
+        if differentiable and images.requires_grad and torch.is_grad_enabled():
+            return self._on_graph(images)
         return self.path(images, [self.steps]).images[0]
+
+    def _on_graph(self, images: Tensor) -> Tensor:
+        """As `forward`, every step of the weights a function of the images."""
+        check_images(images.detach())
+        generator = default_generator(self.generator)
+        fit = PriorFit(images.detach(), generator, self.architecture, **self.settings)
+        weights = {k: p.detach().requires_grad_() for k, p in fit.network.named_parameters()}
+        adam = GraphAdam(list(weights.values()), self.settings["learning_rate"])
+        kept, done = torch.zeros_like(images), torch.zeros_like(fit.residuals, dtype=torch.bool)
+        for step in range(1, self.steps + 1):
+            drawn = functional_call(fit.network, weights, (fit.jittered(),))
+            kept = torch.where(batch_view(done), kept, drawn)
+            if step < self.steps:
+                objective = (drawn - images).square().flatten(1).mean(dim=1)
+                if self.tolerance is not None:
+                    done = done | (objective.detach() <= self.tolerance)
+                grads = torch.autograd.grad(
+                    objective.sum(), list(weights.values()), create_graph=True
+                )
+                weights = dict(zip(weights, adam.step(grads), strict=True))
+        return kept
 
     def path(self, images: Tensor, at: Sequence[int]) -> Path:
         """The reconstructions after each of the numbers of steps in `at`, in one run.
@@ -163,11 +190,15 @@ class PriorFit:
         """Compute f_θ(z) and its residual for the images under fit."""
         if len(self.active) == 0:
             return
-        noise = self.jitter * self.keys.normal(self.codes.shape[1:], self.generator)
-        images = self.network(self.codes + noise)
+        images = self.network(self.jittered())
         self.objective = (images - self.images[self.active]).square().flatten(1).mean(dim=1)
         self.reconstructions[self.active] = images.detach()
         self.residuals[self.active] = self.objective.detach()
+
+    def jittered(self) -> Tensor:
+        """The codes with fresh noise."""
+        noise = self.keys.normal(self.codes.shape[1:], self.generator)
+        return self.codes + self.jitter * noise
 
     def step(self, tolerance: float | None) -> None:
         """One step of the weights, then drop the images whose residual is within the tolerance."""
@@ -218,3 +249,34 @@ class PriorFit:
                 name: part(value) if value.ndim else value for name, value in state.items()
             }
         self.optimizer.param_groups[0]["params"] = list(self.network.parameters())
+
+
+class GraphAdam:
+    """Adam (Kingma and Ba 2015, Algorithm 1) on tensors that stay on the graph.
+
+    PyTorch's own, with differentiable=True, divides zero by zero on the way back where a gradient
+    is exactly zero, as that of a bias before a normalization is.
+    """
+
+    BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+
+    def __init__(self, tensors: Sequence[Tensor], rate: float) -> None:
+        self.tensors, self.rate, self.count = list(tensors), rate, 0
+        self._mean = [torch.zeros_like(tensor) for tensor in tensors]
+        self._square = [torch.zeros_like(tensor) for tensor in tensors]
+
+    def step(self, grads: Sequence[Tensor]) -> list[Tensor]:
+        """The tensors after one step down the gradients."""
+        self.count += 1
+        rate = self.rate / (1 - self.BETA1**self.count)
+        whole = 1 - self.BETA2**self.count
+        for index, grad in enumerate(grads):
+            self._mean[index] = self._mean[index].lerp(grad, 1 - self.BETA1)
+            square = self.BETA2 * self._square[index] + (1 - self.BETA2) * grad.square()
+            self._square[index] = square
+            positive = square > 0
+            root = torch.where(positive, square, 1.0).sqrt()
+            root = torch.where(positive, root, 0.0) / whole**0.5
+            step = rate * self._mean[index] / (root + self.EPSILON)
+            self.tensors[index] = self.tensors[index] - step
+        return list(self.tensors)

@@ -1,6 +1,7 @@
 """The plots and tables of the book, in one palette and one style."""
 
 from armsrace.figures.arena import heat_map, small_multiples
+from armsrace.figures.attackbench import minimal_distances, optimality_over_time
 from armsrace.figures.curves import histogram, lines, logits_along, robustness_curves
 from armsrace.figures.filters import filter_maps
 from armsrace.figures.gallery import Exhibit, gallery
@@ -17,13 +18,7 @@ from armsrace.figures.maps import (
 )
 from armsrace.figures.sound import masking_curve, players, spectrograms
 from armsrace.figures.style import CYCLE, PALETTE, Plot, new_plot, styled, use_style
-from armsrace.figures.tables import (
-    ThreatModel,
-    benchmarks,
-    minimal_distances,
-    photograph_races,
-    table,
-)
+from armsrace.figures.tables import ThreatModel, benchmarks, photograph_races, table
 
 __all__ = [
     "CYCLE",
@@ -53,6 +48,7 @@ __all__ = [
     "minimal_distances",
     "movable",
     "new_plot",
+    "optimality_over_time",
     "photograph_races",
     "players",
     "robustness_curves",

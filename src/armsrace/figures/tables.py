@@ -8,11 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from armsrace.contracts import check_at_least, check_choice
-from armsrace.evaluation.robustness import optimality
 from armsrace.figures.interactive import Markup
 from armsrace.ledger.measurements import Recording, recorded
 
@@ -155,22 +153,6 @@ def _race(key: str, recording: Recording) -> Markup:
     return table(rows, caption=caption, numbers=".4g")
 
 
-def minimal_distances() -> list[Markup]:
-    """One table per network and norm of `benchmarks/attackbench.py`, the most nearly optimal first.
-
-    Raises:
-        FileNotFoundError: nothing was recorded.
-        ValueError: its file is damaged.
-    """
-    contests: dict[tuple[str, str], dict[str, Recording]] = {}
-    for key, recording in recorded("attackbench").items():
-        network, norm, attack = key.split(", ", 2)
-        contests.setdefault((network, norm), {})[attack] = recording
-    order = list(BALLS)
-    ordered = sorted(contests, key=lambda contest: (contest[0], order.index(contest[1])))
-    return [_contest(*contest, contests[contest]) for contest in ordered]
-
-
 def photograph_races() -> list[Markup]:
     """One table per norm of `benchmarks/imagenet.py`: each attack beside the quickest peer.
 
@@ -229,28 +211,7 @@ def _entry(whose: str, found: Recording | None, norm: str) -> dict[str, object]:
     return {f"{whose}: {name}": cell for name, cell in zip(names, cells, strict=True)}
 
 
-def _contest(network: str, norm: str, found: dict[str, Recording]) -> Markup:
-    """The table of one network and norm; a failure is stored as the distance −1."""
-    stored = {name: torch.tensor(row.columns["distances"]) for name, row in found.items()}
-    sizes = {name: torch.where(size < 0, torch.inf, size) for name, size in stored.items()}
-    envelope = torch.stack(list(sizes.values())).amin(dim=0)
-    turned = envelope.isfinite()
-    rank = {name: optimality(size[turned], envelope[turned]) for name, size in sizes.items()}
-    rows = [
-        {
-            "attack": name,
-            "optimality": f"{rank[name]:.3f}",
-            "success": f"{sizes[name].isfinite().double().mean():.0%}",
-            f"median {BALLS[norm]}": sizes[name].median().item(),
-            "passes per image": f"{found[name].columns['passes'][0]:,.0f}",
-            "seconds": f"{found[name].columns['seconds'][0]:.1f}",
-        }
-        for name in sorted(rank, key=lambda name: -rank[name])
-    ]
-    return table(rows, caption=f"{network}, {BALLS[norm]}: {_common(found)}", numbers=".3g")
-
-
-def _common(found: Mapping[str, Recording]) -> str:
+def common_provenance(found: Mapping[str, Recording]) -> str:
     """The provenance of recordings; each distinct one names its rows if there are several."""
     names: dict[str, list[str]] = {}
     for name, recording in found.items():

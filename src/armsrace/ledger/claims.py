@@ -30,7 +30,8 @@ class Verdict(IntEnum):
     NOT_MEASURED = 0
     NOT_REPRODUCED = 1
     DIRECTION_ONLY = 2
-    REPRODUCED = 3
+    ORDER_HOLDS = 3
+    REPRODUCED = 4
 
     @property
     def words(self) -> str:
@@ -42,12 +43,13 @@ class Claim(BaseModel):
     """One number of one paper.
 
     `reported` and `band` are in `unit`. A measurement within the band, both ends included, counts
-    as reproduced. `direction` is a wider interval. `above` and `below` name other claims: this
-    one's measurement must be greater than that of `above` and smaller than that of `below`. If all
-    of these hold, the direction is reproduced. A claim without a band is only about the order.
-    `chapter` is the topic of the chapter that measures it, such as "fgsm".
-    `expect` is the verdict that CI requires if the data set is available, and `why` is the reason
-    for any other than "reproduced".
+    as reproduced; where no number can be printed as the paper's, the band only says what the
+    statement means, and the order holds. `direction` is a wider interval. `above` and `below` name
+    other claims: this one's measurement must be greater than that of `above` and smaller than that
+    of `below`. If all of these hold, the direction is reproduced. A claim without a band is only
+    about the order, which then holds or does not. `chapter` is the topic of the chapter that
+    measures it, such as "fgsm". `expect` is the verdict that CI requires if the data set is
+    available, and `why` is the reason for any other than the best.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -76,15 +78,33 @@ class Claim(BaseModel):
         named = {verdict.words: verdict for verdict in Verdict}
         return named.get(value, value) if isinstance(value, str) else value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _best_by_default(cls, values: Any) -> Any:
+        """Expect the best verdict where none is given."""
+        if not isinstance(values, dict) or "expect" in values:
+            return values
+        judged = values.get("reported") is not None and values.get("band") is not None
+        printed = judged and values.get("source") != "memory"
+        return values | {"expect": Verdict.REPRODUCED if printed else Verdict.ORDER_HOLDS}
+
     @model_validator(mode="after")
     def _complete(self) -> Claim:
         """Check that a verdict can be given, and that one unlike the paper's has a reason."""
-        if self.expect is not Verdict.REPRODUCED and not self.why:
-            raise ValueError(f"{self.id}: why must be given where expect is not reproduced")
+        if self.expect > self.best:
+            raise ValueError(f"{self.id}: expect must be at most {self.best.words!r}")
+        if self.expect < self.best and not self.why:
+            raise ValueError(f"{self.id}: why must be given where expect is not {self.best.words}")
         rules = (self.band, self.direction, self.above, self.below)
         if self.expect is not Verdict.NOT_MEASURED and all(rule is None for rule in rules):
             raise ValueError(f"{self.id}: needs a band, a direction or an order to be judged by")
         return self
+
+    @property
+    def best(self) -> Verdict:
+        """The best verdict there is: without a printed number, or a band, none is reproduced."""
+        judged = self.band is not None and self.quotable != "—"
+        return Verdict.REPRODUCED if judged else Verdict.ORDER_HOLDS
 
     @property
     def quotable(self) -> str:
@@ -138,7 +158,7 @@ def verdict(claim: Claim, values: Mapping[str, float]) -> Verdict:
         claim.below is None or value < values.get(claim.below, float("-inf"))
     )
     if ordered and _within(value, claim.band) and (claim.band or not claim.direction):
-        return Verdict.REPRODUCED
+        return claim.best
     has_direction = claim.direction or claim.above or claim.below
     if has_direction and ordered and _within(value, claim.direction):
         return Verdict.DIRECTION_ONLY

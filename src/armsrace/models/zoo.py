@@ -88,6 +88,7 @@ ENTRIES: dict[str, Entry] = {
         "the 16-32-64 network, trained on PGD images (L2, ε = 1.5) and overpowered pairs",
     ),
     "manifold-pgd": Entry(classifiers.s3_cnn, "its control: the same training without the pairs"),
+    "manifold-pairs": Entry(classifiers.s3_cnn, "the same on clean images and overpowered pairs"),
     "carlini-wagner-trades": Entry(
         classifiers.carlini_wagner, "the Carlini–Wagner network, trained by TRADES (ε = .3)"
     ),

@@ -74,7 +74,7 @@ class Layout:
 
     @property
     def playground(self) -> Path:
-        """Networks and digits for the playground, beside its page."""
+        """Networks and pictures for the playground, beside its page."""
         return self.static / "playground"
 
     @property

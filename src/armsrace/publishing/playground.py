@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from armsrace.datasets import embedded
 from armsrace.models import zoo
 from armsrace.models.layers import parameters
+from armsrace.publishing.playground_photographs import photographs
 from armsrace.resources import replacing
 
 NETWORKS = ("s3-cnn", "manifold-robust", "magnet-1")
@@ -23,13 +24,14 @@ Layer = dict[str, Any]
 
 
 def export(folder: Path) -> Path:
-    """Write `weights.bin`, `digits.bin` and `manifest.json` into a folder; return the manifest.
+    """Write what the playground computes with into a folder; return the path of `manifest.json`.
 
     `weights.bin` has the tensors of all networks one after another in PyTorch's layout, as
     little-endian float32: rounding to float16 would change the sign of many gradients.
     `digits.bin` is uint8, (100, 28, 28): the first ten of each class of the embedded digits, on
     which no network of the zoo was trained. The manifest lists each network's layers, where their
-    numbers begin, and what its card says.
+    numbers begin, and what its card says. `photographs.json` and the files it lists are loaded when
+    a reader asks for photographs: the manifest has their size together, or what is missing.
 
     Raises:
         CheckpointError: weights are missing or damaged.
@@ -41,19 +43,33 @@ def export(folder: Path) -> Path:
     weights = torch.cat(numbers).numpy().astype("<f4").tobytes()
     images, labels = _digits()
     files = {"weights.bin": weights, "digits.bin": images.tobytes()}
+    later, later_files = photographs()
     manifest = {
-        "files": {
-            name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-            for name, content in files.items()
-        },
+        "files": _listed(files),
         "labels": labels.tolist(),
         "networks": networks,
+        "photographs": {
+            "missing": later.get("missing"),
+            "samples": len(later.get("samples", ())),
+            "bytes": sum(map(len, later_files.values())),
+        },
     }
-    files["manifest.json"] = json.dumps(manifest, ensure_ascii=False, indent=1).encode()
+    later["files"] = _listed(later_files)
+    files |= later_files
+    for name, described in (("manifest.json", manifest), ("photographs.json", later)):
+        files[name] = json.dumps(described, ensure_ascii=False, indent=1).encode()
     for name, content in files.items():
         with replacing(folder / name) as temporary:
             temporary.write_bytes(content)
     return folder / "manifest.json"
+
+
+def _listed(files: dict[str, bytes]) -> dict[str, dict[str, Any]]:
+    """The size and the checksum of each file."""
+    return {
+        name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        for name, content in files.items()
+    }
 
 
 def _network(name: str, numbers: list[Tensor]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 import nbformat
 from rich.console import Console
 
+from armsrace.evaluation import arena
 from armsrace.ledger.measurements import MIME
 from armsrace.publishing import launch_notebooks, playground, redirects, slides
 from armsrace.publishing.execution import execute_chapters, has_outputs
@@ -72,6 +73,7 @@ def build(
     launch_notebooks.write_all(pages, layout)
     slides.write_all(pages, layout)
     playground.export(layout.playground)
+    arena.publish(arena.read(), layout.static / "arena")
     absent = [
         page.label for page in pages if page not in ran and (page.is_chapter or page in failed)
     ]

@@ -150,3 +150,13 @@ def test_outcomes_of_other_digits_are_not_merged() -> None:
     other = stored[stored["defense"] == "rbf"].assign(data="MNIST, 1,000 embedded test images")
     with pytest.raises(arena.OutcomesError, match="are of MNIST, 10,000 official"):
         store.merged(other, stored)
+
+
+def test_published_tables_hold_every_outcome_and_every_setting(tmp_path: Path) -> None:
+    shipped = arena.read()
+    arena.publish(shipped, tmp_path)
+    tables = [pd.read_csv(tmp_path / f"{name}.csv") for name in ("outcomes", "settings")]
+    assert len(tables[0]) == len(shipped)
+    pd.testing.assert_series_equal(tables[0]["l2"], shipped["l2"].astype(float), rtol=1e-5)
+    cells = shipped.groupby(["defense", "attack", "norm", "seed", "options"]).ngroups
+    assert cells <= len(tables[1]) < len(shipped) / 10

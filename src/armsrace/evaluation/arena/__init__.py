@@ -8,8 +8,16 @@ from armsrace.evaluation.arena.attacks import ATTACKS, BUDGETS, Entry
 from armsrace.evaluation.arena.defended import Defended
 from armsrace.evaluation.arena.defenses import DEFENSES, Defense
 from armsrace.evaluation.arena.jobs import NORMS, Job, arena_jobs
+from armsrace.evaluation.arena.judging import compared, judge, submitted
 from armsrace.evaluation.arena.running import measure, run
-from armsrace.evaluation.arena.store import OutcomesError, collected, export, read, run_folder
+from armsrace.evaluation.arena.store import (
+    OutcomesError,
+    collected,
+    export,
+    publish,
+    read,
+    run_folder,
+)
 
 __all__ = [
     "ATTACKS",
@@ -23,11 +31,15 @@ __all__ = [
     "OutcomesError",
     "arena_jobs",
     "collected",
+    "compared",
     "export",
+    "judge",
     "measure",
+    "publish",
     "read",
     "run",
     "run_folder",
+    "submitted",
 ]  # fmt: skip
 
 __getattr__ = renamed(

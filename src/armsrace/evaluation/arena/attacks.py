@@ -22,7 +22,7 @@ BUDGETS: dict[Norm, float] = {"linf": 0.3, "l2": 1.5, "l0": 12}
 L0 pixels."""
 CLASSES = 10
 """The digits; a detector's logits have an eleventh class, "refused"."""
-Access = Literal["gradients", "scores", "decisions", "another network"]
+Access = Literal["gradients", "scores", "decisions", "explanations", "another network"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Entry:
         fixed: it takes the budget of its norm. Otherwise it searches for the smallest perturbation.
         adaptive_model: it attacks the defense's adaptive model, if there is one.
         networks: the networks of the zoo that the attacker has.
+        needs: of a defense's `explanations`; it is not run on others.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Entry:
     fixed: bool = False
     adaptive_model: bool = False
     networks: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -72,8 +74,10 @@ class Entry:
     ) -> AttackResult:
         """Attack images (N, C, H, W); a random attack starts from the seed."""
         settings = self.settings(slow)
-        if "generator" in inspect.signature(self.run).parameters:
+        keywords = inspect.signature(self.run).parameters
+        if "generator" in keywords:
             settings["generator"] = torch.Generator().manual_seed(seed)
+        settings |= {k: value for k, value in defended.explanations.items() if k in keywords}
         adaptive_model = defended.adaptive_model if self.adaptive_model else None
         return self.run(adaptive_model or defended.gradient_model, images, labels, **settings)
 
@@ -155,5 +159,18 @@ ENTRIES: tuple[Entry, ...] = (
           {"binary_search_steps": 2, "steps": 25, "initial_constant": 10.0}),
     Entry("boundary", "l2", attacks.boundary, "decisions", {"steps": 300}, {"steps": 30}),
     Entry("pointwise", "l0", attacks.pointwise, "decisions", {"restarts": 10}, None),
+    Entry("auto-pgd", "linf", attacks.auto_pgd, "gradients", {"steps": 100}, None, fixed=True,
+          adaptive_model=True),
+    Entry("minimum-norm", "linf", attacks.minimum_norm, "gradients", {}, None, adaptive_model=True),
+    Entry("minimum-norm", "l2", attacks.minimum_norm, "gradients", {"norm": "l2"}, None,
+          adaptive_model=True),
+    Entry("sigma-zero", "l0", attacks.sigma_zero, "gradients", {"steps": 300}, None,
+          adaptive_model=True),
+    Entry("latent-descent", "l2", attacks.latent_descent, "explanations", {"coarse": 20},
+          needs=("explain",)),
+    Entry("greedy-explanation", "l0", attacks.greedy_explanation, "explanations",
+          {"pixels": 1, "steps": 80}, needs=("explain",)),
+    Entry("greedy-explanation", "l2", attacks.greedy_explanation, "explanations",
+          {"norm": "l2", "pixels": 1, "steps": 80}, needs=("explain", "threshold")),
 )  # fmt: skip
 ATTACKS: dict[str, Entry] = {entry.label: entry for entry in ENTRIES}

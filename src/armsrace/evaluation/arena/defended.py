@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,13 +22,16 @@ class Defended:
         refuses: images to (N,) bool, True for images that are refused, not classified.
         adaptive_model: what an attacker uses who knows the defense's secret. For a detector, images
             to (N, K + 1), the last class being "refused"; for a threshold, the model with a nonzero
-            gradient there.
+            gradient there; for a search, the model with the gradient through its steps.
+        explanations: of a model that explains images, keywords for the attacks that use them, such
+            as `explain`.
     """
 
     model: Model
     gradient_model: Model
     refuses: Callable[[Tensor], Tensor] | None = None
     adaptive_model: Model | None = None
+    explanations: Mapping[str, Any] = field(default_factory=dict)
 
     def to(self, device: torch.device | str) -> Defended:
         """The same with its modules on a device; `refuses` uses the same modules."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from armsrace import datasets
-from armsrace.attacks.adaptive import bpda
+from armsrace.attacks.adaptive import bpda, unrolled
 from armsrace.defenses import (
     AnalysisBySynthesis,
     Binarized,
@@ -51,6 +51,7 @@ class Defense:
         build: called with the networks in order, and the settings as keywords.
         settings: the keywords of `build`.
         slow: each query is an optimization, so attacks take their reduced options.
+        explains: the names of its `explanations`.
     """
 
     title: str
@@ -59,6 +60,7 @@ class Defense:
     build: Callable[..., Defended]
     settings: Mapping[str, Any] = field(default_factory=dict)
     slow: bool = False
+    explains: tuple[str, ...] = ()
 
     def on(self, device: torch.device | str) -> Defended:
         """The defense, built on a device."""
@@ -114,10 +116,11 @@ def inverted(classifier: nn.Module, vae: nn.Module, steps: int) -> Defended:
     """Invert and classify: the search starts at the VAE's own code of the image."""
     coder = cast(VariationalAutoencoder, vae)
     search = LatentSearch(20, restarts=1, steps=steps)
-    return _purified(
-        LatentProjection(coder.decode, search, starts=lambda x: coder.encode(x)[0][:, None]),
-        classifier,
+    projection = LatentProjection(
+        coder.decode, search, starts=lambda x: coder.encode(x)[0][:, None]
     )
+    differentiated = Purified(unrolled(projection), classifier).eval()
+    return replace(_purified(projection, classifier), adaptive_model=differentiated)
 
 
 def gan(classifier: nn.Module, generator: nn.Module, restarts: int, steps: int) -> Defended:
@@ -138,7 +141,8 @@ def _purified(
 def neighbor() -> Defended:
     """The nearest held-out image decides the class."""
     known = datasets.held_out("mnist")
-    return plain(NearestNeighbor(known.images, known.labels))
+    model = NearestNeighbor(known.images, known.labels)
+    return replace(plain(model), explanations={"explain": model.nearest})
 
 
 def binarized(classifier: nn.Module, width: float) -> Defended:
@@ -152,13 +156,20 @@ def synthesis(vaes: nn.Module, steps: int, samples: int) -> Defended:
 
     Its gradient is the envelope's.
     """
-    return plain(_explaining(vaes, steps, samples))
+    model = _explaining(vaes, steps, samples)
+    return replace(plain(model), explanations={"explain": lambda x: model.explain(x).images})
 
 
 def binary_synthesis(vaes: nn.Module, steps: int, samples: int, width: float) -> Defended:
     """Binary ABS with the factors that were fitted to the zoo's network."""
-    model = _explaining(vaes, steps, samples)
-    return binarized(ClassWeighted(model, torch.tensor(FACTORS)), width)
+    model, binarize = _explaining(vaes, steps, samples), Binarized()
+    factors = torch.tensor(FACTORS)
+    known = {
+        "explain": lambda x: model.explain(binarize(x)).images,
+        "factors": factors,
+        "threshold": binarize.threshold,
+    }
+    return replace(binarized(ClassWeighted(model, factors), width), explanations=known)
 
 
 def _explaining(vaes: nn.Module, steps: int, samples: int) -> AnalysisBySynthesis:
@@ -202,7 +213,8 @@ DEFENSES: dict[str, Defense] = {
     ),
     "inverted": Defense(
         "invert, classify", "the 16-32-64 network classifies the manifold-vae's reconstruction; "
-        "attacked straight through", ("s3-cnn", "manifold-vae"), inverted, {"steps": 20}, slow=True,
+        "attacked straight through, where aimed through all steps of the search",
+        ("s3-cnn", "manifold-vae"), inverted, {"steps": 20}, slow=True,
     ),
     "defense-gan": Defense(
         "Defense-GAN", "classifier A classifies the generator's reconstruction, a cheap "
@@ -217,17 +229,19 @@ DEFENSES: dict[str, Defense] = {
         ("schott-cnn",), binarized, {"width": 0.1},
     ),
     "neighbor": Defense(
-        "nearest neighbor", "6,000 held-out digits with their classes", (), neighbor
+        "nearest neighbor", "6,000 held-out digits with their classes", (), neighbor,
+        explains=("explain",),
     ),
     "abs": Defense(
         "ABS", "analysis by synthesis, 12 steps of Levenberg–Marquardt from the best of 2,000 "
         "samples; attacked by the envelope's gradient",
-        ("abs",), synthesis, {"steps": 12, "samples": 2_000}, slow=True,
+        ("abs",), synthesis, {"steps": 12, "samples": 2_000}, slow=True, explains=("explain",),
     ),
     "binary-abs": Defense(
         "Binary ABS", "the same on binarized pixels, its classes weighted; attacked "
         "through a sigmoid", ("abs",), binary_synthesis,
         {"steps": 12, "samples": 2_000, "width": 0.1}, slow=True,
+        explains=("explain", "factors", "threshold"),
     ),
     "ensemble": Defense(
         "ensemble training", "Tramèr's A, half its loss on FGSM images of four networks (ε = .3)",

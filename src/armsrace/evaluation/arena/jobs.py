@@ -106,6 +106,7 @@ def arena_jobs(
         if DEFENSES[row].slow is slow
         for column in columns
         if not (slow and ATTACKS[column].reduced_options is None)
+        if set(ATTACKS[column].needs) <= set(DEFENSES[row].explains)
         for start in range(0, count, chunk)
     ]
 

@@ -37,12 +37,6 @@ def complete(outcomes: pd.DataFrame) -> pd.DataFrame:
     return outcomes[cells.transform("nunique") == outcomes["image"].nunique()]
 
 
-def shared(outcomes: pd.DataFrame) -> pd.DataFrame:
-    """The outcomes of attacks that were run on every defense: only these can be ranked."""
-    met = outcomes.groupby(["attack", "norm"])["defense"].transform("nunique")
-    return outcomes[met == outcomes["defense"].nunique()]
-
-
 def matrix(outcomes: pd.DataFrame) -> pd.DataFrame:
     """Accuracy of each defense (rows) under each attack (columns), at its own norm's budget.
 

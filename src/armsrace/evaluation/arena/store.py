@@ -66,6 +66,19 @@ def collected(units: Iterable[Job], folder: Path) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
+def publish(outcomes: pd.DataFrame, folder: Path) -> None:
+    """Write outcomes.csv, one row per digit and cell, and settings.csv, one row per cell."""
+    keys = ["defense", "attack", "norm", "seed"]
+    found = ["image", "label", "clean", "success", "linf", "l2", "l0", "queries", "gradients"]
+    made = ["epsilon", "options", "weights", "data", "device", "library", "date", "commit"]
+    folder.mkdir(parents=True, exist_ok=True)
+    tables = {"outcomes": outcomes[keys + found], "settings": outcomes[keys + made]}
+    for name, table in tables.items():
+        with replacing(folder / f"{name}.csv") as temporary:
+            text = table.drop_duplicates().to_csv(index=False, float_format="%.6g")
+            temporary.write_text(text, encoding="utf-8")
+
+
 def merged(outcomes: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
     """Outcomes put among the stored ones, in the order of the tables.
 
