@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from armsrace import attacks, evaluation
+from armsrace.defenses import Binarized, NearestNeighbor, Purified
 from armsrace.evaluation.arena import ATTACKS, DEFENSES, Defended, Job, defenses, measure
 from armsrace.evaluation.arena.jobs import digits
 from tests.device.test_attacks_elsewhere import draws, given
@@ -140,8 +141,19 @@ def defended(name: str, device: str) -> Defended:
     return replace(row, settings=less).on(device)
 
 
+def explaining(device: torch.device) -> Defended:
+    """The nearest of fifty black and white digits."""
+    binarize = Binarized()
+    known, labels = digits(100, 150)
+    memory = NearestNeighbor(binarize(known), labels)
+    model = Purified(binarize, memory).to(device)
+    explanations = {"explain": lambda x: memory.nearest(binarize(x)), "threshold": 0.5}
+    return Defended(model, model, explanations=explanations)
+
+
 def attacked(device: torch.device, defense: str, attack: str) -> Any:
-    entry, row = ATTACKS[attack], defended(defense, str(device))
+    entry = ATTACKS[attack]
+    row = explaining(device) if entry.needs else defended(defense, str(device))
     images, labels = (part.to(device) for part in digits(0, 1))
     found = entry.attack(row, images, labels, seed=0, slow=True)
     return found, row.clean_correct(images, labels), row.is_adversarial(found.images, labels)
