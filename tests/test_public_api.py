@@ -32,8 +32,8 @@ PUBLIC = {
     "evaluation": """
         Case MaskingReport RobustnessCurve SynthesisBounds TargetCases WorstCase accuracy
         accuracy_at all_targets attack_in_batches autoattack best_average_worst halfspace_bounds
-        linf_bounds masking_report median_distance optimality perturbation_sizes robustness_curve
-        seeded smallest_epsilon synthesis_bounds wilson with_interval worst_case
+        linf_bounds masking_report mean_interval median_distance optimality perturbation_sizes
+        robustness_curve seeded smallest_epsilon synthesis_bounds wilson with_interval worst_case
     """,
     "evaluation.arena": """
         ATTACKS BUDGETS DEFENSES Defended Defense Entry Job NORMS OutcomesError arena_jobs
@@ -46,7 +46,7 @@ PUBLIC = {
     """,
     "ledger": """
         Claim Measurement Recording Verdict check load_claims load_measured measure page record
-        recorded table verdict verdicts
+        recorded recorded_change table verdict verdicts
     """,
     "losses": """
         Loss check_loss cross_entropy dlr log_odds margin targeted_dlr

@@ -141,7 +141,7 @@ def defended(name: str, device: str) -> Defended:
     return replace(row, settings=less).on(device)
 
 
-def explaining(device: torch.device) -> Defended:
+def remembering(device: torch.device) -> Defended:
     """The nearest of fifty black and white digits."""
     binarize = Binarized()
     known, labels = digits(100, 150)
@@ -153,7 +153,7 @@ def explaining(device: torch.device) -> Defended:
 
 def attacked(device: torch.device, defense: str, attack: str) -> Any:
     entry = ATTACKS[attack]
-    row = explaining(device) if entry.needs else defended(defense, str(device))
+    row = remembering(device) if entry.needs else defended(defense, str(device))
     images, labels = (part.to(device) for part in digits(0, 1))
     found = entry.attack(row, images, labels, seed=0, slow=True)
     return found, row.clean_correct(images, labels), row.is_adversarial(found.images, labels)

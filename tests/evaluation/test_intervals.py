@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, ttest_1samp
 
 from armsrace import evaluation
 
@@ -10,6 +11,21 @@ from armsrace import evaluation
 def test_interval_is_that_of_scipy(count: int, n: int) -> None:
     expected = binomtest(count, n).proportion_ci(method="wilson")
     assert evaluation.wilson(count / n, n) == pytest.approx(tuple(expected), abs=1e-9)
+
+
+def test_interval_of_a_mean_is_that_of_student_where_values_are_many() -> None:
+    values = np.random.default_rng(1).gamma(4.0, size=400).tolist()
+    expected = ttest_1samp(values, 0).confidence_interval()
+    assert evaluation.mean_interval(values) == pytest.approx(tuple(expected), abs=0.02)
+    assert evaluation.mean_interval(values) == evaluation.mean_interval(values)
+
+
+def test_interval_of_a_mean_stays_among_the_values() -> None:
+    low, high = evaluation.mean_interval([0.1, 0.1, 0.1, 5.0])
+    assert 0.1 <= low < 1.3 < high <= 5.0
+    assert evaluation.mean_interval([2.0, 2.0]) == (2.0, 2.0)
+    with pytest.raises(ValueError, match="must be >= 2"):
+        evaluation.mean_interval([0.5])
 
 
 def test_in_words() -> None:

@@ -68,6 +68,15 @@ def test_logits_along_marks_the_true_class_and_every_winner() -> None:
         figures.logits_along(scales, logits[:4], label=0)
 
 
+def test_logits_along_names_classes_at_the_right() -> None:
+    scales, logits = torch.linspace(-1, 1, 5), torch.arange(3.0).expand(5, 3)
+    axes = figures.logits_along(scales, logits, label=2, names=["yurt", "tent", "drum"]).axes[0]
+    assert [text.get_text() for text in axes.texts] == ["yurt", "tent", "drum"]
+    assert all(text.xy[0] == 1 for text in axes.texts)
+    with pytest.raises(ValueError, match="names must have length 3, got 1"):
+        figures.logits_along(scales, logits, label=2, names=["yurt"])
+
+
 def test_spread_parts_what_overlaps_and_keeps_the_order() -> None:
     heights = torch.tensor([3.0, 0.0, 3.01, 10.0, 3.02])
     placed = torch.tensor(_spread(heights, gap=0.5))

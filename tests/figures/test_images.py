@@ -1,11 +1,15 @@
 """Grids and panels show the images they are given, with their numbers."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
+from matplotlib.patches import Circle
+from PIL import Image
 from torch import Tensor
 
-from armsrace import figures
+from armsrace import datasets, figures
 
 GENERATOR = torch.Generator().manual_seed(3)
 IMAGES = torch.rand(7, 1, 28, 28, generator=GENERATOR)
@@ -49,6 +53,38 @@ def test_grid_shows_color() -> None:
 def test_grid_refuses_missing_titles() -> None:
     with pytest.raises(ValueError, match="titles must have length 7, got 1"):
         figures.image_grid(IMAGES, ["one"])
+
+
+def test_rings_lie_around_their_pixels() -> None:
+    (axes,) = figures.image_grid(torch.rand(2, 3, 10, 10), rings=[[(0, 9)], []]).axes
+    left, right, _, high = axes.images[0].get_extent()
+    rings = [patch for patch in axes.patches if isinstance(patch, Circle)]
+    pixel = (right - left) / 10
+    for ring in rings:
+        assert ring.center == pytest.approx((right - pixel / 2, high - pixel / 2))
+    assert len(rings) == 2, "a dark ring and a white one within"
+    with pytest.raises(ValueError, match="rings must have length 2, got 1"):
+        figures.image_grid(torch.rand(2, 3, 10, 10), rings=[[(0, 9)]])
+
+
+def test_photographs_without_their_package_are_gray(monkeypatch) -> None:
+    def missing(name: str) -> None:
+        raise datasets.DatasetNotFound(name)
+
+    there = figures.sample_photographs()
+    monkeypatch.setattr(datasets, "load", missing)
+    gray = figures.sample_photographs()
+    assert there.shape == gray.shape and there.std() > 0.1
+    assert gray.unique().tolist() == [0.75]
+
+
+def test_a_photograph_keeps_its_colors_and_small_images_get_a_palette() -> None:
+    for side, mode in ((32, "P"), (100, "RGB")):
+        image = torch.rand(1, 3, side, side, generator=GENERATOR)
+        with Image.open(io.BytesIO(figures.image_grid(image).png())) as picture:
+            assert picture.mode == mode
+    with Image.open(io.BytesIO(figures.image_grid(torch.rand(1, 1, 100, 100)).png())) as picture:
+        assert picture.mode == "P", "shades of gray have room in a palette"
 
 
 @pytest.fixture

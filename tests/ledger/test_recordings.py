@@ -1,6 +1,7 @@
 """Recordings come back as they were stored, one beside the other, and say where they are from."""
 
 import pytest
+import torch
 
 from armsrace import ledger
 from armsrace.ledger import measurements
@@ -37,6 +38,26 @@ def test_the_provenance_names_all_but_the_folder() -> None:
     line = ledger.record("study", "a", {"ε": [1.0]}, **FACTS).provenance
     assert line.startswith("n = 1,200; MNIST, 10,000 test images; ") and "folder" not in line
     assert ledger.recorded("study")["a"].commit in line
+
+
+def test_a_perturbation_comes_back_in_whole_gray_levels(folder) -> None:
+    change = (
+        torch.randint(-127, 128, (1, 3, 5, 7), generator=torch.Generator().manual_seed(0)) / 255
+    )
+    measurements.record_change("study", "a", change)
+    assert torch.equal(ledger.recorded_change("study", "a"), change)
+    measurements.record_change("study", "a", change / 2)
+    half = ledger.recorded_change("study", "a")
+    assert torch.equal(255 * half, (255 * half).round())
+    assert (half - change / 2).abs().max() <= 0.5001 / 255
+
+
+def test_a_perturbation_that_does_not_fit_is_refused() -> None:
+    for wrong in (torch.zeros(1, 1, 5, 7), torch.zeros(3, 5, 7), torch.full((1, 3, 5, 7), 0.6)):
+        with pytest.raises(ValueError, match="change must be"):
+            measurements.record_change("study", "a", wrong)
+    with pytest.raises(FileNotFoundError, match=r"a\.png is missing"):
+        ledger.recorded_change("study", "a")
 
 
 def test_what_is_missing_or_broken_is_named(folder) -> None:

@@ -8,7 +8,7 @@ from armsrace.defenses.analysis_by_synthesis.bounds import (
 )
 from armsrace.evaluation.autoattack import WorstCase, autoattack, worst_case
 from armsrace.evaluation.batches import attack_in_batches, seeded
-from armsrace.evaluation.intervals import wilson, with_interval
+from armsrace.evaluation.intervals import mean_interval, wilson, with_interval
 from armsrace.evaluation.masking import MaskingReport, masking_report
 from armsrace.evaluation.minimal_epsilon import smallest_epsilon
 from armsrace.evaluation.robustness import (
@@ -25,7 +25,7 @@ from armsrace.evaluation.target_cases import Case, TargetCases, all_targets, bes
 __all__ = [
     "Case", "MaskingReport", "RobustnessCurve", "SynthesisBounds", "TargetCases", "WorstCase",
     "accuracy", "accuracy_at", "all_targets", "attack_in_batches", "autoattack",
-    "best_average_worst", "halfspace_bounds", "linf_bounds", "masking_report", "median_distance",
-    "optimality", "perturbation_sizes", "robustness_curve", "seeded", "smallest_epsilon",
-    "synthesis_bounds", "wilson", "with_interval", "worst_case",
+    "best_average_worst", "halfspace_bounds", "linf_bounds", "masking_report", "mean_interval",
+    "median_distance", "optimality", "perturbation_sizes", "robustness_curve", "seeded",
+    "smallest_epsilon", "synthesis_bounds", "wilson", "with_interval", "worst_case",
 ]  # fmt: skip

@@ -5,7 +5,12 @@ from armsrace.figures.attackbench import minimal_distances, optimality_over_time
 from armsrace.figures.curves import histogram, lines, logits_along, robustness_curves
 from armsrace.figures.filters import filter_maps
 from armsrace.figures.gallery import Exhibit, gallery
-from armsrace.figures.images import attack_panel, confidence_bars, image_grid
+from armsrace.figures.images import (
+    attack_panel,
+    confidence_bars,
+    image_grid,
+    sample_photographs,
+)
 from armsrace.figures.interactive import Markup, glue, live, movable, slider
 from armsrace.figures.maps import (
     DigitMap,
@@ -52,6 +57,7 @@ __all__ = [
     "photograph_races",
     "players",
     "robustness_curves",
+    "sample_photographs",
     "scatter",
     "slider",
     "small_multiples",

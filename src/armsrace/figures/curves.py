@@ -94,7 +94,14 @@ def _spread(heights: Tensor, gap: float) -> list[float]:
 
 
 @styled
-def logits_along(scales: Tensor, logits: Tensor, label: int, *, x_label: str = "") -> Plot:
+def logits_along(
+    scales: Tensor,
+    logits: Tensor,
+    label: int,
+    *,
+    x_label: str = "",
+    names: Sequence[str] | None = None,
+) -> Plot:
     """Each class's logit along one direction, which shows how close to linear the model is.
 
     The true class is blue. A class that has the largest logit somewhere is vermilion, and the
@@ -105,17 +112,22 @@ def logits_along(scales: Tensor, logits: Tensor, label: int, *, x_label: str = "
         logits: (S, K).
         label: the true class.
         x_label: with its unit; by default ε in L∞.
+        names: (K,) of the classes; numbers by default. Names stand at the right end alone, as they
+            are longer.
 
     References:
         Goodfellow, Shlens and Szegedy 2015, "Explaining and harnessing adversarial examples", §5.
     """
     if len(scales) != len(logits):
         raise ValueError(f"logits must have length {len(scales)}, got {len(logits)}")
+    if names is not None and len(names) != logits.shape[1]:
+        raise ValueError(f"names must have length {logits.shape[1]}, got {len(names)}")
     scales, logits = scales.detach().cpu(), logits.detach().cpu()
     winners = set(logits.argmax(1).tolist()) - {label}
     axes = (plot := new_plot(5.6, 3.8)).subplots()
     ends = {
-        end: _spread(logits[end], gap=0.05 * float(logits.max() - logits.min())) for end in (0, -1)
+        end: _spread(logits[end], gap=0.05 * float(logits.max() - logits.min()))
+        for end in ((0, -1) if names is None else (-1,))
     }
     for index, row in enumerate(logits.T):
         chosen = index == label or index in winners
@@ -125,8 +137,9 @@ def logits_along(scales: Tensor, logits: Tensor, label: int, *, x_label: str = "
         for end, heights in ends.items():
             side, shift = ("right", -5) if end == 0 else ("left", 5)
             axes.annotate(
-                str(index), (float(scales[end]), heights[index]), (shift, 0), ha=side, va="center",
-                textcoords="offset points", color=color, fontsize=10, fontweight=weight,
+                names[index] if names else str(index), (float(scales[end]), heights[index]),
+                (shift, 0), ha=side, va="center", textcoords="offset points",
+                color=color, fontsize=10, fontweight=weight,
             )  # fmt: skip
     axes.axvline(0, color=PALETTE["gray"], lw=0.8, ls=":")
     axes.set(xlabel=x_label or UNITS["linf"], ylabel="logit")

@@ -8,15 +8,18 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Circle, Rectangle
 from torch import Tensor
 
-from armsrace.figures.style import CYCLE, DIVERGING, PALETTE, Plot, new_plot, styled
+from armsrace import datasets
+from armsrace.figures.style import CYCLE, DIVERGING, INK, PALETTE, Plot, new_plot, styled
 
 MARGIN = 3 / 72
 """Inches around each image of a grid."""
 PAD = 6 / 72
 """Inches between an image of a grid and its title."""
+RING = 6 / 72
+"""Inches from a pixel to the ring around it."""
 EDGE = "#cbd2d9"
 PANEL = 1.2, 1.42, 1.12, 0.5
 """Inches of a panel: the square of an image, a row, and what is below and above the rows."""
@@ -32,7 +35,12 @@ def _pixels(image: Tensor) -> Any:
 
 @styled
 def image_grid(
-    images: Tensor, titles: Sequence[str] | None = None, *, columns: int = 5, size: float = 1.15
+    images: Tensor,
+    titles: Sequence[str] | None = None,
+    *,
+    columns: int = 5,
+    size: float = 1.15,
+    rings: Sequence[Sequence[tuple[float, float]]] | None = None,
 ) -> Plot:
     """Images in a grid, row by row, each under its title.
 
@@ -41,9 +49,12 @@ def image_grid(
         titles: one per image.
         columns: at most.
         size: the width of an image, in inches.
+        rings: per image, the row and column of each pixel that a ring is drawn around.
     """
     if titles is not None and len(titles) != len(images):
         raise ValueError(f"titles must have length {len(images)}, got {len(titles)}")
+    if rings is not None and len(rings) != len(images):
+        raise ValueError(f"rings must have length {len(images)}, got {len(rings)}")
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     lines = max((title.count("\n") + 1 for title in titles or [] if title), default=0)
@@ -63,8 +74,30 @@ def image_grid(
         if titles and titles[index]:
             middle, above = (column + 0.5) * size, low + high + PAD
             axes.text(middle, above, titles[index], fontsize=11, ha="center", va="baseline")
+        for y, x in rings[index] if rings else ():
+            left, right, bottom, top = axes.images[-1].get_extent()
+            center = (
+                left + (right - left) * (x + 0.5) / image.shape[2],
+                top - (top - bottom) * (y + 0.5) / image.shape[1],
+            )
+            # White within dark, so that one of both stands out from any ground.
+            for color, line in ((INK, 2.6), ("white", 1.2)):
+                ring = Circle(center, RING, fill=False, edgecolor=color, linewidth=line)
+                axes.add_patch(ring)
     axes.set(xlim=(0, width), ylim=(0, rows * height))
     return plot
+
+
+def sample_photographs() -> Tensor:
+    """The photographs (20, 3, 224, 224) of `datasets.load("imagenet-samples")`, for a figure.
+
+    Without the package that carries them they are gray squares. A study that was made on them shows
+    on these what it changed.
+    """
+    try:
+        return datasets.load("imagenet-samples").images
+    except datasets.DatasetNotFound:
+        return torch.full((20, 3, 224, 224), 0.75)
 
 
 def _place(axes: Axes, pixels: Any, left: float, low: float, size: float, **scale: Any) -> Any:

@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
@@ -41,6 +42,8 @@ DIVERGING = LinearSegmentedColormap.from_list(
 )
 INK = "#1f2933"
 CSS_PIXELS_PER_INCH = 100
+PHOTOGRAPH = 100
+"""Pixels of a side from which a color image counts as a photograph, which a palette would spoil."""
 PIXELS_PER_INCH = 180
 COLORS = 256
 
@@ -107,7 +110,9 @@ class Plot(Figure):
 
     @styled
     def png(self) -> bytes:
-        """The figure as PNG bytes with an adaptive palette; equal figures give equal bytes.
+        """The figure as PNG bytes; equal figures give equal bytes.
+
+        It has an adaptive palette, or where it shows a photograph, all of its colors.
 
         Raises:
             ValueError: the axes are empty; a page must not show that.
@@ -118,12 +123,26 @@ class Plot(Figure):
         self.set_dpi(PIXELS_PER_INCH)
         try:
             canvas.draw()  # `savefig` would draw twice and encode a PNG only to have it decoded
-            return _encoded(np.asarray(canvas.buffer_rgba()))
+            picture = np.asarray(canvas.buffer_rgba())
+            return _whole(picture) if self._has_photograph() else _encoded(picture)
         finally:
             self.set_dpi(dpi)
 
+    def _has_photograph(self) -> bool:
+        """Whether an image in color is large enough to be a photograph."""
+        shapes = (
+            image.get_size() for axes in self.axes for image in axes.images if _colored(image)
+        )
+        return any(min(shape) >= PHOTOGRAPH for shape in shapes)
+
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
         return self.png(), {"width": round(self.get_figwidth() * CSS_PIXELS_PER_INCH)}
+
+
+def _colored(image: AxesImage) -> bool:
+    """Whether an image has color channels of its own, and not a color map."""
+    pixels = image.get_array()
+    return pixels is not None and pixels.ndim == 3
 
 
 def _has_finite_data(axes: Axes) -> bool:
@@ -145,6 +164,13 @@ def new_plot(width: float = 5.6, height: float = 3.4) -> Plot:
 def small_png(data: bytes, colors: int = COLORS) -> bytes:
     """PNG bytes with at most `colors` colors, chosen from the picture."""
     return _encoded(np.array(Image.open(io.BytesIO(data)).convert("RGBA")), colors)
+
+
+def _whole(picture: Pixels) -> bytes:
+    """An opaque picture (H, W, 4), RGBA, as PNG bytes with all of its colors."""
+    encoded = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(picture[..., :3])).save(encoded, format="PNG")
+    return encoded.getvalue()
 
 
 def _encoded(picture: Pixels, colors: int = COLORS) -> bytes:

@@ -8,10 +8,11 @@ from armsrace.ledger.measurements import (
     measure,
     record,
     recorded,
+    recorded_change,
 )
 from armsrace.ledger.tables import check, page, table, verdicts
 
 __all__ = [
     "Claim", "Measurement", "Recording", "Verdict", "check", "load_claims", "load_measured",
-    "measure", "page", "record", "recorded", "table", "verdict", "verdicts",
+    "measure", "page", "record", "recorded", "recorded_change", "table", "verdict", "verdicts",
 ]  # fmt: skip

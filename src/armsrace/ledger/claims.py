@@ -67,7 +67,7 @@ class Claim(BaseModel):
     direction: tuple[float, float] | None = None
     above: str | None = None
     below: str | None = None
-    data: Literal["mnist", "cifar10"] = "mnist"
+    data: Literal["mnist", "cifar10", "imagenet-samples"] = "mnist"
     expect: Verdict = Verdict.REPRODUCED
     why: str = ""
 

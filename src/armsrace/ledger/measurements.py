@@ -18,7 +18,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import torch
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, TypeAdapter
+from torch import Tensor
 
 from armsrace import datasets
 from armsrace.ledger.claims import SOURCES, load_claims, papers, verdict
@@ -273,6 +277,32 @@ def recorded(study: str) -> dict[str, Recording]:
         return RECORDINGS.validate_json(path.read_bytes())
     except ValueError as error:
         raise ValueError(f"{path} cannot be read, record it again: {error}") from error
+
+
+def record_change(study: str, name: str, change: Tensor) -> None:
+    """Store a perturbation (1, 3, H, W) in whole gray levels as a picture, where 128 is no change.
+
+    The picture holds no image, only what is added to one.
+
+    Raises:
+        ValueError: the change is not one of color images, or exceeds 127 gray levels.
+    """
+    levels = (255 * change.detach().cpu()).round()
+    if levels.ndim != 4 or levels.shape[:2] != (1, 3) or levels.abs().max() > 127:
+        raise ValueError("change must be (1, 3, H, W), of at most 127 gray levels")
+    pixels = (128 + levels[0]).to(torch.uint8).permute(1, 2, 0).numpy()
+    with replacing(data_root() / "measured" / study / f"{name}.png") as temporary:
+        Image.fromarray(pixels).save(temporary, format="PNG", optimize=True)
+
+
+def recorded_change(study: str, name: str) -> Tensor:
+    """The perturbation (1, 3, H, W) that `record_change` stored beside a study's numbers."""
+    path = data_root() / "measured" / study / f"{name}.png"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: run the study's script in benchmarks/")
+    with Image.open(path) as picture:
+        pixels = torch.from_numpy(np.array(picture))
+    return (pixels.permute(2, 0, 1)[None].float() - 128) / 255
 
 
 def is_recorded(study: str, name: str) -> bool:
