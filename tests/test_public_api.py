@@ -11,11 +11,11 @@ from armsrace.resources import CLONE
 
 PUBLIC = {
     "attacks": """
-        alma auto_pgd bim boundary brendel_bethge carlini_wagner_l0 carlini_wagner_l2
-        carlini_wagner_linf ddn deepfool ead fab fgsm finite_difference fmn gaussian_noise
-        greedy_explanation hop_skip_jump jsma latent_descent least_likely mi_fgsm minimum_norm
-        on_manifold one_pixel pgd pointwise rand_fgsm rays salt_and_pepper sigma_zero square
-        substitute superdeepfool transfer uniform_noise universal
+        adversarial_patch alma auto_pgd bim boundary brendel_bethge carlini_wagner_l0
+        carlini_wagner_l2 carlini_wagner_linf ddn deepfool ead fab fgsm finite_difference fmn
+        gaussian_noise greedy_explanation hop_skip_jump jsma latent_descent least_likely mi_fgsm
+        minimum_norm on_manifold one_pixel pgd pointwise rand_fgsm rays salt_and_pepper sigma_zero
+        square substitute superdeepfool transfer uniform_noise universal
     """,
     "attacks.adaptive": """
         EstimatedGradient bpda eot estimated_gradient unrolled

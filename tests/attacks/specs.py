@@ -22,7 +22,8 @@ class AttackSpec:
     fools: the least share of digits that the small network must get wrong at the budget.
     random: takes a generator. targeted: takes targets. least_likely: chooses its own target.
     gradients: asks the model for gradients. shared: one perturbation for the whole batch.
-    aims: finds most targets, as noise, which does not look for them, cannot.
+    aims: finds most targets, as noise, which does not look for them, or one patch for many targets
+        cannot.
     settles: within a tiny budget it finds the same images from every start.
     pixel_units: the options in pixel units, beside epsilon.
     decisions: only the greatest of the model's answers counts, so they need not be logits.
@@ -55,7 +56,9 @@ class AttackSpec:
         options = self.options | more
         options |= {name: width * options[name] for name in self.pixel_units}
         if self.budget is not None:
-            options.setdefault("epsilon", scale * self.budget * width)
+            # In L0 a budget is a count of pixels, whatever their range.
+            unit = 1.0 if self.norm == "l0" else width
+            options.setdefault("epsilon", scale * self.budget * unit)
         if self.random:
             options.setdefault("generator", torch.Generator().manual_seed(seed))
         if targets is not None:
@@ -229,6 +232,10 @@ SPECS = (
     AttackSpec(
         "universal-ascent", attacks.universal, {"passes": 4, "method": "ascent"}, budget=0.3,
         targeted=False, shared=True,
+    ),
+    AttackSpec(
+        "adversarial-patch", attacks.adversarial_patch, {"steps": 40, "smallest": 0.9}, "l0", 400,
+        fools=0.6, random=True, shared=True, aims=False,
     ),
     AttackSpec(
         "carlini-wagner-linf", attacks.carlini_wagner_linf,

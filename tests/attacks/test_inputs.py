@@ -125,8 +125,8 @@ def test_half_precision_keeps_any_budget(
         assert result.images.min() >= 0 and result.images.max() <= 1
 
 
-SINGLE = ("universal-l2", "universal-ascent", "transfer", "substitute")
-"""One perturbation for all images; a budget that is the inner attack's."""
+SINGLE = ("universal-l2", "universal-ascent", "transfer", "substitute", "adversarial-patch")
+"""One perturbation or patch for all images; a budget that is the inner attack's."""
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_what_is_no_budget(epsilon: Any, kind: type[Exception], rule: str, case:
 
 
 @pytest.mark.parametrize(
-    "spec", [one for one in SPECS if one.targeted and one.name != "substitute"],
+    "spec", [one for one in SPECS if one.targeted and one.name not in SINGLE[-2:]],
     ids=lambda one: one.name,
 )  # fmt: skip
 def test_a_target_that_is_the_label(spec: AttackSpec, case: Case) -> None:

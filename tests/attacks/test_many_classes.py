@@ -70,6 +70,7 @@ def small_substitute() -> nn.Module:
 FGSM = partial(attacks.fgsm, epsilon=0.01)
 # As few steps as show what a step takes; what decides on memory is left at its default.
 CALLS: dict[str, tuple[Callable[..., AttackResult], dict[str, Any]]] = {
+    "adversarial-patch": (attacks.adversarial_patch, {"epsilon": 5000, "steps": 2}),
     "alma": (attacks.alma, {"steps": 3}),
     "auto-pgd": (attacks.auto_pgd, {"epsilon": 0.01, "steps": 3}),
     "auto-pgd-l1": (attacks.auto_pgd, {"epsilon": 5.0, "steps": 3, "norm": "l1"}),

@@ -44,6 +44,38 @@ def test_camera_gets_worse_with_strength(images: Tensor) -> None:
     assert lost == sorted(lost) and 0 < lost[0] < 0.01 and lost[3] > 2 * lost[1]
 
 
+def test_a_screen_adds_fringes(images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the other parts at rest, a white screen's photograph is its moiré."""
+    white = torch.ones_like(images[:2])
+    for part in ("blur", "contrast", "brightness", "jpeg"):
+        monkeypatch.setattr(physical, part, lambda photograph, value: photograph)
+    monkeypatch.setattr(physical, "noise", lambda photograph, sigma, generator: photograph)
+    monkeypatch.setattr(physical, "_warp", lambda given, matrices: given)
+    fringes = []
+    monkeypatch.setattr(physical, "moire", lambda *given: fringes.append(given) or given[0])
+    physical.camera(white, _generator(), 2.0)
+    assert fringes == []
+    physical.camera(white, _generator(), 2.0, screen=True)
+    ((_, depth, pitch, degrees),) = fringes
+    assert 0 < depth.min() <= depth.max() <= 0.6
+    assert pitch.min() >= 0.8 and pitch.max() <= 1.2 and degrees.abs().max() <= 10
+
+
+def test_the_parts_are_the_cameras_ranges_alone(images: Tensor) -> None:
+    at_rest, once, twice = (physical.parts(_generator(), k) for k in (0.0, 1.0, 2.0))
+    assert list(once) == list(twice) and len(once) == 10
+    for name, part in at_rest.items():
+        # JPEG begins at quality 95.
+        assert (part(images) - images).abs().max() < (0.1 if name == "JPEG" else 1e-9), name
+    for name in once:
+        changes = [float((parts[name](images) - images).abs().mean()) for parts in (once, twice)]
+        assert 1e-4 < changes[0] < changes[1], name
+    torch.testing.assert_close(once["blur"](images), physical.blur(images, 0.8))
+    torch.testing.assert_close(twice["contrast, down"](images), physical.contrast(images, 0.4))
+    moved = physical.affine(images, 5, 1.05, (1.12, 1.12))
+    torch.testing.assert_close(once["rotation, scale, shift"](images), moved)
+
+
 def test_camera_leaves_most_digits_legible(trained: nn.Module, digits: Digits) -> None:
     with torch.no_grad():
         seen = trained(physical.camera(digits[0], _generator())).argmax(dim=1)

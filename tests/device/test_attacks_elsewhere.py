@@ -27,6 +27,7 @@ from armsrace.attacks.black_box import substitute as imitation
 from armsrace.attacks.generative import overpowered as pairs
 from armsrace.attacks.generative.distal import unlikelihood
 from armsrace.attacks.minimal.universal import universal_perturbation
+from armsrace.attacks.sparse import adversarial_patch as patches
 from armsrace.models.audio import sound_classifier
 from armsrace.models.autoencoders import manifold_vae
 from tests.attacks.borrowed import SEEDS, basis, linear
@@ -84,7 +85,7 @@ def test_a_targeted_attack(name: str) -> None:
 
 def camera(device: torch.device) -> Tensor:
     _model, images, _ = given(device)
-    return physical.camera(images.expand(-1, 3, -1, -1), draws())
+    return physical.camera(images.expand(-1, 3, -1, -1), draws(), screen=True)
 
 
 def losses(device: torch.device) -> list[Tensor]:
@@ -114,6 +115,7 @@ def transformed(device: torch.device) -> list[Tensor]:
         physical.affine(images, 10 * each, 1.1, (each, 0.0)), physical.blur(images, each),
         physical.brightness(images, 0.1), physical.contrast(images, each),
         physical.jpeg(images, 40 * each), physical.noise(images, 0.1, draws()),
+        physical.perspective(images, each / 9, 0.1), physical.moire(images, each / 4, each, 3),
     ]  # fmt: skip
 
 
@@ -167,6 +169,13 @@ def distal(device: torch.device) -> Any:
 
 def perturbation(device: torch.device) -> Tensor:
     return universal_perturbation(*given(device), epsilon=0.2, passes=2, batch_size=2)
+
+
+def patch(device: torch.device) -> list[Tensor]:
+    trained = patches.train_patch(*given(device), epsilon=150, steps=3)
+    images = given(device)[1]
+    centers, ones = images.new_full((COUNT, 2), 12), images.new_ones(COUNT)
+    return [trained, patches.paste_patch(images, trained, centers, 5 * ones, 30 * ones)]
 
 
 def unrolled(device: torch.device) -> Any:
@@ -236,6 +245,7 @@ CASES: dict[str, Callable[..., Any]] = {
     "substitute": trained_substitute,
     "transformations": transformed,
     "universal perturbation": perturbation,
+    "adversarial patch": patch,
     "unrolled": unrolled,
 }
 

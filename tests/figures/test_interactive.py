@@ -1,12 +1,15 @@
 """The slider is plain, deterministic and accessible; the live version gives way on a page."""
 
 import base64
+import io
+import re
 import sys
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from armsrace import figures
 from armsrace.figures.interactive import BUILD_FLAG, NOTE
@@ -87,6 +90,47 @@ def pngs() -> list[bytes]:
 def test_slider_refuses(labels: list[str], start: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         figures.slider(pngs(), labels, "n", "c", "d", start=start)
+
+
+PLACES = {"across": [4.0, 8.0, 12.0], "down": [4.0, 12.0]}
+TEXTS = [["“toaster”, 90 %", "b", "c"], ["d", "e <i>", "f"]]
+
+
+def moved(**changed: Any) -> figures.Markup:
+    """A white disc of radius 4 on a gray picture of 16 × 16 pixels, at six places."""
+    gray, white = torch.full((3, 16, 16), 0.5), torch.ones(3, 9, 9)
+    given = PLACES | {"texts": TEXTS, "caption": "Drag & drop", "alt": "a “ball”"} | changed
+    return figures.movable(gray, white, 4.0, **given)
+
+
+def test_a_disc_begins_at_its_place_with_its_text() -> None:
+    page = Reader(moved(start=(2, 1))._repr_html_())
+    ground, disc = page.all("img")
+    assert ground["alt"] == "a “ball”" and disc["alt"] == ""
+    assert disc["style"] == "left:50.0%;top:50.0%;width:50.000%"
+    assert "f" in page.text and "Drag & drop" in page.text and not page.all("i")
+    across, down = page.all("input")
+    assert [(c["max"], c["value"]) for c in (across, down)] == [("2", "2"), ("1", "1")]
+    assert across["aria-valuetext"] == "3; f"
+    for picture, value, side in ((ground, 128, 16), (disc, 255, 9)):
+        data = base64.b64decode(str(picture["src"]).removeprefix("data:image/png;base64,"))
+        with Image.open(io.BytesIO(data)) as found:
+            assert found.size == (side, side) and found.getpixel((0, 0)) == (value,) * 3
+    assert moved().html == moved().html != moved(texts=[["a"] * 3] * 2).html
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"texts": TEXTS[:1]}, "texts must have 2 rows of 3"),
+        ({"texts": [["a", "b"], ["c", "d"]]}, "texts must have 2 rows of 3"),
+        ({"start": (3, 0)}, "start must be a place of 3 by 2, got (3, 0)"),
+        ({"start": (0, -1)}, "start must be a place of 3 by 2, got (0, -1)"),
+    ],
+)
+def test_a_disc_needs_a_text_for_each_place(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        moved(**changed)
 
 
 def test_live_runs_the_function_when_moved(monkeypatch: pytest.MonkeyPatch) -> None:

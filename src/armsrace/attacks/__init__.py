@@ -41,6 +41,7 @@ from armsrace.attacks.minimal.fmn import fmn
 from armsrace.attacks.minimal.minimum_norm import minimum_norm
 from armsrace.attacks.minimal.superdeepfool import superdeepfool
 from armsrace.attacks.minimal.universal import universal
+from armsrace.attacks.sparse.adversarial_patch import adversarial_patch
 from armsrace.attacks.sparse.jsma import jsma
 from armsrace.attacks.sparse.one_pixel import one_pixel
 from armsrace.attacks.sparse.pointwise import pointwise
@@ -48,12 +49,13 @@ from armsrace.attacks.sparse.sigma_zero import sigma_zero
 from armsrace.deprecation import renamed
 
 __all__ = [
-    "alma", "auto_pgd", "bim", "boundary", "brendel_bethge", "carlini_wagner_l0",
-    "carlini_wagner_l2", "carlini_wagner_linf", "ddn", "deepfool", "ead", "fab", "fgsm",
-    "finite_difference", "fmn", "gaussian_noise", "greedy_explanation", "hop_skip_jump", "jsma",
-    "latent_descent", "least_likely", "mi_fgsm", "minimum_norm", "on_manifold", "one_pixel", "pgd",
-    "pointwise", "rand_fgsm", "rays", "salt_and_pepper", "sigma_zero", "square", "substitute",
-    "superdeepfool", "transfer", "uniform_noise", "universal",
+    "adversarial_patch", "alma", "auto_pgd", "bim", "boundary", "brendel_bethge",
+    "carlini_wagner_l0", "carlini_wagner_l2", "carlini_wagner_linf", "ddn", "deepfool", "ead",
+    "fab", "fgsm", "finite_difference", "fmn", "gaussian_noise", "greedy_explanation",
+    "hop_skip_jump", "jsma", "latent_descent", "least_likely", "mi_fgsm", "minimum_norm",
+    "on_manifold", "one_pixel", "pgd", "pointwise", "rand_fgsm", "rays", "salt_and_pepper",
+    "sigma_zero", "square", "substitute", "superdeepfool", "transfer", "uniform_noise",
+    "universal",
 ]  # fmt: skip
 
 __getattr__ = renamed(

@@ -11,7 +11,7 @@ from armsrace.figures.images import (
     image_grid,
     sample_photographs,
 )
-from armsrace.figures.interactive import Markup, glue, live, slider
+from armsrace.figures.interactive import Markup, glue, live, movable, slider
 from armsrace.figures.maps import (
     DigitMap,
     Marked,
@@ -51,6 +51,7 @@ __all__ = [
     "logits_along",
     "masking_curve",
     "minimal_distances",
+    "movable",
     "new_plot",
     "optimality_over_time",
     "photograph_races",
