@@ -15,6 +15,7 @@ from armsrace import attacks
 from armsrace.contracts import AttackResult, Model, Norm
 from armsrace.evaluation.arena.defended import Defended
 from armsrace.evaluation.minimal_epsilon import smallest_epsilon
+from armsrace.losses import margin
 from armsrace.models import zoo
 
 BUDGETS: dict[Norm, float] = {"linf": 0.3, "l2": 1.5, "l0": 12}
@@ -159,8 +160,8 @@ ENTRIES: tuple[Entry, ...] = (
           {"binary_search_steps": 2, "steps": 25, "initial_constant": 10.0}),
     Entry("boundary", "l2", attacks.boundary, "decisions", {"steps": 300}, {"steps": 30}),
     Entry("pointwise", "l0", attacks.pointwise, "decisions", {"restarts": 10}, None),
-    Entry("auto-pgd", "linf", attacks.auto_pgd, "gradients", {"steps": 100}, None, fixed=True,
-          adaptive_model=True),
+    Entry("margin-apgd", "linf", partial(attacks.auto_pgd, loss=margin), "gradients",
+          {"steps": 100}, None, fixed=True, adaptive_model=True),
     Entry("minimum-norm", "linf", attacks.minimum_norm, "gradients", {}, None, adaptive_model=True),
     Entry("minimum-norm", "l2", attacks.minimum_norm, "gradients", {"norm": "l2"}, None,
           adaptive_model=True),
