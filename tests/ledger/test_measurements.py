@@ -190,7 +190,7 @@ def test_outcomes_of_the_arena_as_a_recording() -> None:
     outcomes = arena.read()
     found = Recording.from_outcomes(outcomes[outcomes["defense"] == "rbf"])
     assert found.n == outcomes["image"].nunique() and found.data == outcomes["data"].iloc[0]
-    assert found.date.startswith(min(outcomes["date"])[:4]) and found.device == "CPU"
+    assert found.date.startswith(min(outcomes["date"])[:4]) and found.device.startswith("CPU")
     assert found.command == f"armsrace arena run --digits {found.n} --defense rbf"
     two = outcomes[outcomes["defense"].isin(["rbf", "abs"])].copy()
     two["commit"], two["date"] = "one", "2020-02-02"
