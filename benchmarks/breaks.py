@@ -165,9 +165,11 @@ def magnet(digits: int) -> None:
     for name, found in {"white": white, "accuracy": transferred}.items():
         seen, truth = found.images[found.success], labels[found.success]
         _measure(f"magnet-break-{name}", 100 * _prongs(defense, seen, truth)["MagNet"], found)
-    both = bare.success & white.success
-    sizes = [evaluation.perturbation_sizes(images, one, "l2")[both].mean() for one in (white, bare)]
-    _measure("magnet-break-distortion", (sizes[0] / sizes[1]).item(), white)
+    both = bare.success & transferred.success
+    sizes = [
+        evaluation.perturbation_sizes(images, one, "l2")[both].mean() for one in (transferred, bare)
+    ]
+    _measure("magnet-break-distortion", (sizes[0] / sizes[1]).item(), transferred)
 
 
 def _record(name: str, columns: dict[str, list[float]], settings: str, digits: int) -> None:
