@@ -108,7 +108,7 @@ RESULTS = {
     "Case", "MaskingReport", "RobustnessCurve", "SynthesisBounds", "TargetCases", "WorstCase",
 }  # fmt: skip
 """What evaluations answer, no evaluation itself."""
-COUNTS = {"wilson", "with_interval"}
+COUNTS = {"mean_interval", "wilson", "with_interval"}
 """Statistics of plain numbers, which have no device."""
 
 
