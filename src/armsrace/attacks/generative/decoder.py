@@ -1,6 +1,8 @@
-"""What the searches in a decoder's latent space share: decoding, Adam, checks."""
+"""What attacks on generative models share: decoding, explanations, Adam, checks."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -49,3 +51,17 @@ def check_latents(name: str, latents: Tensor, shape: str, dimensions: int) -> No
         raise TypeError(f"{name} must be floating point, got {latents.dtype}")
     if not latents.isfinite().all():
         raise ValueError(f"{name} must be finite, got NaN or infinity")
+
+
+def explained(
+    explain: Callable[[Tensor], Tensor], images: Tensor, logits: torch.Size, dtype: torch.dtype
+) -> Tensor:
+    """Each class's reconstruction (M, K, C, H, W) of images (M, C, H, W); logits is (M, K).
+
+    Raises ValueError where explain returns another shape. It is called with the caller's dtype.
+    """
+    drawn = explain(images.to(dtype))
+    wanted = (*logits, *images.shape[1:])
+    if drawn.shape != wanted:
+        raise ValueError(f"explain must return shape {wanted}, got {tuple(drawn.shape)}")
+    return drawn.to(images.dtype)

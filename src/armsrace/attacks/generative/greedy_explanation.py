@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from armsrace.attacks.base import AttackContext, attack_context
+from armsrace.attacks.generative.decoder import explained
 from armsrace.contracts import UNIT, AttackResult, Bounds, Model, check_choice, check_count
 from armsrace.norms import batch_view
 
@@ -105,7 +106,7 @@ def greedy_explanation(
             rivals = part.targets
             if rivals is None:
                 rivals = logits.scatter(1, part.labels[:, None], -torch.inf).argmax(dim=1)
-            drawn = _explanations(explain, x_adv[active], logits.shape, images.dtype)
+            drawn = explained(explain, x_adv[active], logits.shape, images.dtype)
             moved, gain = _moves(
                 x_adv[active], (drawn[rows, part.labels], f[part.labels]),
                 (drawn[rows, rivals], f[rivals]), threshold, bounds,
@@ -132,17 +133,6 @@ def greedy_explanation(
             x_adv[found], more = _restored(part, x_adv[found], changed_at[found])
             queries[found] += more
         return context.minimal_result(x_adv, queries + int(restore), torch.zeros_like(queries))
-
-
-def _explanations(
-    explain: Callable[[Tensor], Tensor], images: Tensor, logits: torch.Size, dtype: torch.dtype
-) -> Tensor:
-    """Each class's reconstruction (M, K, C, H, W) of images (M, C, H, W)."""
-    drawn = explain(images.to(dtype))
-    wanted = (*logits, *images.shape[1:])
-    if drawn.shape != wanted:
-        raise ValueError(f"explain must return shape {wanted}, got {tuple(drawn.shape)}")
-    return drawn.to(images.dtype)
 
 
 def _moves(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from armsrace.attacks.base import AttackContext, attack_context
+from armsrace.attacks.generative.decoder import explained
 from armsrace.contracts import UNIT, AttackResult, Bounds, Model, check_count
 from armsrace.norms import batch_view
 
@@ -84,12 +85,8 @@ def _reconstructions(
     """Each image (M, C, H, W) as its target, or the most likely other class, reconstructs it."""
     others = logits.scatter(1, context.labels[:, None], -torch.inf).argmax(dim=1)
     classes = others if context.targets is None else context.targets
-    explained = explain(context.images.to(dtype))
-    wanted = (*logits.shape, *context.images.shape[1:])
-    if explained.shape != wanted:
-        raise ValueError(f"explain must return shape {wanted}, got {tuple(explained.shape)}")
-    indices = torch.arange(len(classes), device=classes.device)
-    return explained[indices, classes].to(context.images.dtype)
+    drawn = explained(explain, context.images, logits.shape, dtype)
+    return drawn[torch.arange(len(classes), device=classes.device), classes]
 
 
 class _Line:
