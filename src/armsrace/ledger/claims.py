@@ -84,9 +84,7 @@ class Claim(BaseModel):
         """Expect the best verdict where none is given."""
         if not isinstance(values, dict) or "expect" in values:
             return values
-        judged = values.get("reported") is not None and values.get("band") is not None
-        printed = judged and values.get("source") != "memory"
-        return values | {"expect": Verdict.REPRODUCED if printed else Verdict.ORDER_HOLDS}
+        return values | {"expect": _best(*map(values.get, ("reported", "band", "source")))}
 
     @model_validator(mode="after")
     def _complete(self) -> Claim:
@@ -103,8 +101,7 @@ class Claim(BaseModel):
     @property
     def best(self) -> Verdict:
         """The best verdict there is: without a printed number, or a band, none is reproduced."""
-        judged = self.band is not None and self.quotable != "—"
-        return Verdict.REPRODUCED if judged else Verdict.ORDER_HOLDS
+        return _best(self.reported, self.band, self.source)
 
     @property
     def quotable(self) -> str:
@@ -112,6 +109,12 @@ class Claim(BaseModel):
         if self.reported is None or self.source == "memory":
             return "—"
         return f"{self.reported:g} {self.unit}"
+
+
+def _best(reported: object, band: object, source: object) -> Verdict:
+    """The best verdict on a claim with these fields."""
+    judged = reported is not None and band is not None and source != "memory"
+    return Verdict.REPRODUCED if judged else Verdict.ORDER_HOLDS
 
 
 @cache

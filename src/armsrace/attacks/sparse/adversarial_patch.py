@@ -61,6 +61,15 @@ def adversarial_patch(
         generator: source of the order of the images and of the places; a new one seeded 0 by
             default.
 
+    Returns:
+        Each image with the patch, whether or not it is adversarial so.
+
+    Differences from the paper:
+        * Those of `train_patch`.
+
+    Cost:
+        That of `train_patch`, and one forward pass per image.
+
     References:
         Brown, Mané, Roy, Abadi and Gilmer 2017, "Adversarial patch", §2.
 
