@@ -13,15 +13,13 @@ from functools import partial
 from typing import Any
 
 import torch
-from PIL import Image
 from rich.console import Console
 from torch import Generator, Tensor, nn
 
 from armsrace import attacks, datasets, evaluation, zoo
 from armsrace.attacks import physical
 from armsrace.contracts import AttackResult
-from armsrace.ledger.measurements import is_recorded, record
-from armsrace.resources import data_root, replacing
+from armsrace.ledger.measurements import is_recorded, record, record_change
 
 CONSOLE = Console()
 STUDY, NETWORK, DATA = "kurakin", "efficientnet-lite0", "imagenet-samples"
@@ -76,8 +74,8 @@ def columns(prefix: str, ranks: Tensor) -> dict[str, list[float]]:
     return {f"{prefix} top-{k}": (ranks < k).double().mean(dim=0).tolist() for k in (1, 5)}
 
 
-SHOWN, DELTA = 15, data_root() / "measured" / "eot.png"
-"""The photograph on the page, and its perturbation, in gray levels around 128."""
+SHOWN = 15
+"""The photograph on the page, whose perturbation is stored."""
 
 
 def table_one(study: Study, method: str, level: int) -> None:
@@ -120,10 +118,7 @@ def through_the_camera(study: Study, shots: int) -> None:
         f"{ITERATED['steps']} steps; {shots} photographs in each step, {SHOTS} to judge"
     )
     if shots:
-        delta = (255 * (found.images - study.images)[SHOWN]).round() + 128
-        with replacing(DELTA) as temporary:
-            pixels = delta.byte().permute(1, 2, 0).numpy()
-            Image.fromarray(pixels).save(temporary, "PNG", optimize=True)
+        record_change(STUDY, "eot", (found.images - study.images)[SHOWN : SHOWN + 1])
     _record(f"EOT: {shots}", rates, settings)
 
 
