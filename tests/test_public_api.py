@@ -30,8 +30,9 @@ PUBLIC = {
         soft_labels threshold_at trades
     """,
     "evaluation": """
-        Case MaskingReport RobustnessCurve SynthesisBounds TargetCases WorstCase accuracy
-        accuracy_at all_targets attack_in_batches autoattack best_average_worst halfspace_bounds
+        Case Certificates MaskingReport RobustnessCurve SynthesisBounds TargetCases WorstCase
+        accuracy accuracy_at all_targets attack_in_batches autoattack best_average_worst certify
+        halfspace_bounds
         linf_bounds masking_report mean_interval median_distance optimality perturbation_sizes
         robustness_curve seeded smallest_epsilon synthesis_bounds wilson with_interval worst_case
     """,
@@ -56,7 +57,7 @@ PUBLIC = {
         project_l1_box steepest_direction
     """,
 }
-ZOO = ("build", "card", "entry", "load", "names")
+ZOO = ("build", "card", "entry", "load", "names", "weights")
 
 
 @pytest.mark.parametrize("module", PUBLIC)

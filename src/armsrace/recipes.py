@@ -28,6 +28,10 @@ from armsrace.defenses.adversarial_training import (
     rand_fgsm_images,
     trades,
 )
+from armsrace.defenses.analysis_by_synthesis.free_radius import (
+    radius_loss,
+    started_by_clusters,
+)
 from armsrace.defenses.distillation import Teacher, at_temperature, distilled_from
 from armsrace.defenses.latent_projection import LatentSearch, invert
 from armsrace.defenses.robust_manifold import from_weights, robust_manifold_loss
@@ -152,6 +156,12 @@ RECIPES: dict[str, Recipe] = {
         128, 120, Adam, one_cycle(3e-3),
         "Adam, peak 3e-3; squared error + KL, as many images of each class in a batch",
         objective=always(class_evidence), order=balanced,
+    ),
+    "linear-synthesis": Recipe(
+        6, 250, Adam, one_cycle(3e-3, 0.1),
+        "Adam, peak 3e-3, from k-means and principal components; how far the distance at which the "
+        "nearest of five rival pieces is as cheap falls short of 2",
+        objective=always(radius_loss(2.0)), start=started_by_clusters,
     ),
     "defense-gan": Recipe(
         40, 64, partial(Adam, betas=(0.0, 0.99)), one_cycle(1e-3, 0.02),

@@ -130,6 +130,49 @@ def playground(
         console.print(f"{path}: {path.stat().st_size:,} bytes", highlight=False, soft_wrap=True)
 
 
+@app.command()
+def certify(
+    images: Annotated[Path, typer.Argument(help="A .npy file: (N, 28, 28), bytes or [0, 1].")],
+    certificates: Annotated[Path, typer.Argument(help="The .npz file to write.")],
+    norm: Annotated[str, typer.Option(help="l2 or linf.")] = "l2",
+    network: Annotated[str, typer.Option(help="Linear synthesis of the zoo.")] = "linear-synthesis",
+) -> None:
+    """Prove for each image how far it can be perturbed without a change of its class."""
+    from armsrace.evaluation import arena, certify, with_interval
+    from armsrace.models import zoo
+
+    try:
+        proved = certify(zoo.load(network), arena.submitted(images), norm=norm)  # type: ignore[arg-type]
+    except (ValueError, TypeError, KeyError) as error:
+        raise typer.BadParameter(str(error)) from error
+    proved.save(certificates, zoo.weights(network))
+    radii = proved.radii
+    console.print(f"{certificates}: {len(radii)} images, median radius {radii.median():.3f} {norm}")
+    if norm == "l2":
+        share = float((radii >= 1.58).double().mean())
+        console.print(f"1.58 or more: {with_interval(share, len(radii))}")
+
+
+@app.command()
+def verify(
+    certificates: Annotated[Path, typer.Argument(help="A file that `certify` wrote.")],
+    network: Annotated[str, typer.Option(help="Linear synthesis of the zoo.")] = "linear-synthesis",
+) -> None:
+    """Check certificates in exact integers, by a program that imports nothing of armsrace."""
+    import subprocess
+    import sys
+
+    from armsrace.defenses.analysis_by_synthesis import check_certificate
+    from armsrace.models import zoo
+
+    program = [sys.executable, "-I", check_certificate.__file__, zoo.weights(network), certificates]
+    done = subprocess.run([str(part) for part in program], capture_output=True, text=True)
+    if done.stderr:
+        raise typer.BadParameter(done.stderr.strip().splitlines()[-1])
+    console.print(done.stdout.strip(), highlight=False)
+    raise typer.Exit(done.returncode)
+
+
 ledger = typer.Typer(no_args_is_help=True, help="The papers' numbers, and ours.")
 app.add_typer(ledger, name="ledger")
 app.add_typer(arena.app, name="arena")

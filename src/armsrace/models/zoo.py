@@ -21,7 +21,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
-from armsrace.models import abs_vae, autoencoders, classifiers, efficientnet_lite, gan
+from armsrace.models import (
+    abs_vae,
+    autoencoders,
+    classifiers,
+    efficientnet_lite,
+    gan,
+    linear_synthesis,
+)
 from armsrace.resources import checkpoint_folders, data_root
 
 
@@ -62,10 +69,12 @@ ENTRIES: dict[str, Entry] = {
     "s3-cnn-fgsm": Entry(classifiers.s3_cnn, "the same, trained on FGSM images alone (ε = .3)"),
     "carlini-wagner": Entry(classifiers.carlini_wagner, "the Carlini–Wagner network"),
     "carlini-wagner-odd": Entry(
-        classifiers.carlini_wagner, "the same, trained on every other pair of images"
+        classifiers.carlini_wagner,
+        "the same, trained on every other pair of images",
+        storage=torch.float16,
     ),
     "carlini-wagner-even": Entry(
-        classifiers.carlini_wagner, "the same, trained on the other pairs"
+        classifiers.carlini_wagner, "the same, trained on the other pairs", storage=torch.float16
     ),
     "lenet": Entry(classifiers.lenet, "LeNet, 20 and 50 filters", storage=torch.float16),
     "dense-500-150": Entry(
@@ -149,6 +158,11 @@ ENTRIES: dict[str, Entry] = {
     "abs": Entry(
         abs_vae.ClassVaes,
         "analysis by synthesis: a VAE with 8 latents a class",
+        storage=torch.float16,
+    ),
+    "linear-synthesis": Entry(
+        linear_synthesis.LinearSynthesis,
+        "analysis by synthesis, ten linear decoders of 8 latents a class, trained for its radius",
         storage=torch.float16,
     ),
     "defense-gan": Entry(
@@ -284,6 +298,19 @@ def load(name: str, device: str | torch.device = "cpu") -> nn.Module:
     # depend on the strides of the images, by which convolutions choose their kernel.
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model.eval().to(device)
+
+
+def weights(name: str) -> Path:
+    """The file with a network's weights.
+
+    Raises:
+        KeyError: the name is unknown.
+        CheckpointError: there is none.
+    """
+    path = _find(name)
+    if path is None:
+        raise CheckpointError(_absent(name))
+    return path
 
 
 def _find(name: str) -> Path | None:

@@ -82,6 +82,8 @@ def fit(
             spent = restore(state, model, optimizer)
         started = time.monotonic() - spent.seconds
         images, labels = data.images.to(device), data.labels.to(device)
+        if not spent.epochs:
+            recipe.start(model, images, labels)
         for epoch in range(spent.epochs, recipe.epochs):
             torch.manual_seed(seed + 1_000_003 * (epoch + 1))
             _one_epoch(model, optimizer, images, labels, recipe, epoch, progress)

@@ -69,6 +69,8 @@ class Recipe:
         quality: what the card reports, on the test and on the held-out images: the fraction
             classified correctly, the mean squared error per pixel of a network that returns its
             input, or the Fréchet distance of a generator's samples to them (`training.quality`).
+        start: sets a new network by the images (N, C, H, W) and labels (N,) that it will be
+            trained on; may draw from torch's global generator.
         around: what is trained to get the network, e.g. a generator in a `GANTrainer` with its
             critic, which is not kept.
         order: labels to the order of an epoch's images, which is cut into batches.
@@ -84,6 +86,7 @@ class Recipe:
     settings: str
     objective: Callable[[float], Objective] = always(cross_entropy)
     quality: Literal["accuracy", "error", "frechet"] = "accuracy"
+    start: Callable[[nn.Module, Tensor, Tensor], None] = lambda network, images, labels: None
     around: Callable[[nn.Module], nn.Module] = lambda network: network
     order: Callable[[Tensor], Tensor] = shuffled
     gpu: bool = False

@@ -13,5 +13,7 @@ and the class with the least such cost wins. In the order in which to read:
 * `levenberg_marquardt`: exact inference, a search that ends in an optimum.
 * `model`: the classifier, its logits and its confidences.
 * `binary`: Binary ABS, for black and white images.
+* `free_radius`, `certificate`, `check_certificate`: with linear decoders the distance is exact, and
+  its proof is checked by a program that uses nothing of ours.
 * `bounds`: how far an image can be perturbed before the decision may change, in L2 and L∞.
 """
