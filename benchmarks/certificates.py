@@ -1,8 +1,9 @@
 """Prove radii around official test digits, check the proofs, and attack every certified digit.
 
-`certify` stores in data/measured/certificates.json, digit by digit, the class, the proved radius, and
-processor seconds; `check` what the exact checker says of the file; `attack` the distance of the
-nearest adversarial image that DDN, minimum_norm and Carlini–Wagner find (infinite: none), in L2.
+"l2" and "linf" store in data/measured/certificates.json, digit by digit, whether the class is
+right, the proved radius, whether the exact checker accepts the file, and the pieces held; DDN,
+minimum_norm and Carlini–Wagner the distance of the nearest adversarial image that they find, in L2
+(1e9: none).
 """
 
 from __future__ import annotations

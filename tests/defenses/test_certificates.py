@@ -1,4 +1,4 @@
-"""Proofs for linear synthesis: exact where the distance is known, sound, and refused if tampered."""
+"""Proofs for linear synthesis: exact where the distance is known, sound, refused if tampered."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_the_cost_is_the_least_over_the_latents() -> None:
 
 
 def test_without_latents_the_free_radius_is_the_distance_to_a_hyperplane() -> None:
-    """Prototypes: (‖x − m_k‖² − ‖x − m_h‖²) / (2 ‖m_h − m_k‖), the nearest-prototype certificate."""
+    """Prototypes: (‖x − m_k‖² − ‖x − m_h‖²) / (2 ‖m_h − m_k‖), as Voráček and Hein have it."""
     model = small(3, latents=1)
     model.factors.data.zero_()
     images = points(4, 20).flatten(1)
@@ -209,7 +209,8 @@ def test_the_exact_checker_accepts_every_proof(model, proved) -> None:
 def test_a_thousand_tampered_certificates_are_refused(model, proved, tmp_path) -> None:
     """Signed anew: a raised radius has no proof. Signed as before: nothing may be touched."""
     exact = certificate.checker(model)
-    for row, raised in zip(itertools.islice(rows(proved), 6), (1e-9, 1e-8, 1e-6, 1e-3, 0.1, 1)):
+    more = 1e-9, 1e-8, 1e-6, 1e-3, 0.1, 1
+    for row, raised in zip(itertools.islice(rows(proved), 6), more, strict=True):
         row[2] *= 1 + raised
         assert not exact.proves(*row)
     path = tmp_path / "certificates.npz"

@@ -27,6 +27,6 @@ __all__ = [
     "Case", "Certificates", "MaskingReport", "RobustnessCurve", "SynthesisBounds", "TargetCases",
     "WorstCase", "accuracy", "accuracy_at", "all_targets", "attack_in_batches", "autoattack",
     "best_average_worst", "certify", "halfspace_bounds", "linf_bounds", "masking_report",
-    "mean_interval", "median_distance", "optimality", "perturbation_sizes", "robustness_curve", "seeded",
-    "smallest_epsilon", "synthesis_bounds", "wilson", "with_interval", "worst_case",
+    "mean_interval", "median_distance", "optimality", "perturbation_sizes", "robustness_curve",
+    "seeded", "smallest_epsilon", "synthesis_bounds", "wilson", "with_interval", "worst_case",
 ]  # fmt: skip

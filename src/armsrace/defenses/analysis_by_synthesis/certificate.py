@@ -176,8 +176,9 @@ class _Search:
             value, weights = self._refine(
                 images[left], labels[left], own[left], rivals[left, chosen], s[left, chosen]
             )
-            squared[left, chosen] = torch.maximum(value, squared[left, chosen])
-            duals[left, chosen] = weights
+            better = value > squared[left, chosen]
+            squared[left[better], chosen[better]] = value[better]
+            duals[left[better], chosen[better]] = weights[better]
             refined[left, chosen] = True
         least = squared.amin(1)
         radii = (least * (1 - SLACK[0]) - SLACK[1]).clamp_min(0).sqrt()
