@@ -167,7 +167,7 @@ def verify(
 
     program = [sys.executable, "-I", check_certificate.__file__, zoo.weights(network), certificates]
     done = subprocess.run([str(part) for part in program], capture_output=True, text=True)
-    if done.stderr:
+    if done.returncode not in (0, 1) or not done.stdout:
         raise typer.BadParameter(done.stderr.strip().splitlines()[-1])
     console.print(done.stdout.strip(), highlight=False)
     raise typer.Exit(done.returncode)

@@ -102,6 +102,8 @@ class LinearSynthesis(nn.Module):
         flat = images.flatten(1)
         for label in range(self.classes):
             own = flat[labels == label]
+            if len(own) < self.pieces:
+                raise ValueError(f"labels must have {self.pieces} images of class {label} or more")
             nearest = _clusters(own, self.pieces, rounds)
             for piece in range(self.pieces):
                 cluster = own[nearest == piece].double()

@@ -69,19 +69,20 @@ ENTRIES: dict[str, Entry] = {
     "s3-cnn-fgsm": Entry(classifiers.s3_cnn, "the same, trained on FGSM images alone (ε = .3)"),
     "carlini-wagner": Entry(classifiers.carlini_wagner, "the Carlini–Wagner network"),
     "carlini-wagner-odd": Entry(
-        classifiers.carlini_wagner,
-        "the same, trained on every other pair of images",
-        storage=torch.float16,
+        classifiers.carlini_wagner, "the same, trained on every other pair of images"
     ),
     "carlini-wagner-even": Entry(
         classifiers.carlini_wagner, "the same, trained on the other pairs", storage=torch.float16
     ),
     "lenet": Entry(classifiers.lenet, "LeNet, 20 and 50 filters", storage=torch.float16),
     "dense-500-150": Entry(
-        classifiers.dense_500_150, "784-500-150-10 units, dense", storage=torch.float16
+        classifiers.dense_500_150, "784-500-150-10 units, dense", storage=_INT8
     ),
     "cifar-cnn": Entry(
-        classifiers.cifar_cnn, "six convolutions for CIFAR-10, 32 to 128 filters", "cifar10"
+        classifiers.cifar_cnn,
+        "six convolutions for CIFAR-10, 32 to 128 filters",
+        "cifar10",
+        torch.float16,
     ),
     "cifar-resnet": Entry(
         classifiers.cifar_resnet,

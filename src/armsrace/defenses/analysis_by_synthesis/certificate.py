@@ -132,12 +132,6 @@ def certify(
     one = search.linf if norm == "linf" else search.l2
     with torch.no_grad():
         found = [one(batch) for batch in images.double().flatten(1).split(batch_size)]
-    if not found:
-        rivals = (model.classes - 1) * model.pieces
-        none = images.new_zeros(0, dtype=torch.float64)
-        return Certificates(
-            images, none.long(), none, none.new_zeros(0, rivals, model.pieces), norm
-        )
     labels, radii, duals = (torch.cat(part) for part in zip(*found, strict=True))
     return Certificates(images, labels, radii, duals, norm)
 

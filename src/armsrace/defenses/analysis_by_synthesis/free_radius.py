@@ -155,7 +155,7 @@ def _best(pairs: Pairs, sign: Tensor, steps: int) -> Tensor:
         scaled = s[..., None] / (1 + s[..., None] * eigenvalues.clamp_min(-1 + 1e-6))
         rise = pairs.gap - (parts * scaled * (2 - scaled * eigenvalues)).sum(2) - 2 * s * rest
         low, high = torch.where(rise > 0, s, low), torch.where(rise > 0, high, s)
-    return torch.where(pairs.gap > 0, low, 0)
+    return torch.where(pairs.gap > 0, torch.where(high == 1, high, low), 0)
 
 
 def radius_loss(epsilon: float) -> Objective:
