@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -26,7 +27,7 @@ from armsrace.ledger.measurements import record, recorded
 CONSOLE = Console()
 STUDY, NETWORK = "certificates", "linear-synthesis"
 AT_ONCE = 100
-ATTACKS = {
+ATTACKS: dict[str, Callable[..., AttackResult]] = {
     "ddn": attacks.ddn,
     "minimum-norm": attacks.minimum_norm,
     "carlini-wagner": attacks.carlini_wagner_l2,
@@ -68,7 +69,7 @@ def attack(name: str, count: int) -> None:
     for start in range(0, count, AT_ONCE):
         images, labels = (part[start : start + AT_ONCE] for part in (data.images, data.labels))
         options = {"norm": "l2"} if name == "minimum-norm" else {}
-        found: AttackResult = ATTACKS[name](model, images, labels, **options)
+        found = ATTACKS[name](model, images, labels, **options)
         distances += evaluation.perturbation_sizes(images, found, "l2").tolist()
     radii = torch.tensor(recorded(STUDY)["l2"].columns["radius"][:count])
     inside = sum(d < float(r) for d, r in zip(distances, radii, strict=True) if d > 0)

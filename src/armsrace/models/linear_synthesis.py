@@ -119,7 +119,7 @@ class LinearSynthesis(nn.Module):
 
 
 def _clusters(points: Tensor, count: int, rounds: int) -> Tensor:
-    """The cluster (N,) of each point (N, P) by k-means; an empty one begins anew at a point."""
+    """The cluster (N,) of each point (N, P) by k-means; an empty one begins again at a point."""
     centers = points[torch.randperm(len(points))[:count].to(points.device)]
     nearest = torch.zeros(len(points), dtype=torch.int64, device=points.device)
     for _ in range(rounds):
