@@ -21,10 +21,12 @@ PUBLIC = {
         EstimatedGradient bpda eot estimated_gradient unrolled
     """,
     "defenses": """
-        AdamSearch AnalysisBySynthesis Binarized ClassWeighted CrossNetworkNLL DeepImagePrior
-        Detected Divergence Explanation Inversion JensenShannon LatentProjection LatentSearch
-        LevenbergMarquardt MagNet NearestNeighbor PolishedSearch Purified ReconstructionError
-        TemperatureScaled adversarial_loss at_temperature detection_rate distilled_from
+        AdamSearch AnalysisBySynthesis Binarized BitDepth ClassWeighted CrossNetworkNLL
+        DeepImagePrior Detected Divergence Explanation FeatureSqueezing Inversion JensenShannon
+        KernelDensity LatentProjection LatentSearch LevenbergMarquardt MagNet MedianFilter
+        NearestNeighbor PolishedSearch PrincipalComponents Purified ReconstructionError
+        TemperatureScaled TrainedDetector adversarial_loss at_temperature detection_rate
+        distilled_from
         divergence divergence_apart ensemble_images epsilon_warmup fgsm_images fitted_factors
         inversion_path invert jensen_shannon pgd_images rand_fgsm_images robust_manifold_loss
         soft_labels threshold_at trades
