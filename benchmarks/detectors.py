@@ -5,7 +5,7 @@ through while clean. Thresholds are set at 5 % false positives on held-out train
 in no other part of a detector. The attacks: PGD (L∞) and C&W (L2) on the classifier alone, and C&W
 on classifier and detector as one network of K + 1 classes, all toward the second most likely class.
 Feature squeezing is also attacked without BPDA, and with BPDA on its own score. The result goes to
-data/measured/detectors.json: per digit, whether the attack's image fools the classifier, whether it also
+data/measured/detectors.json: per digit, whether the image fools the classifier, whether it also
 passes the detector, and its L2 distance (0 where it does not fool).
 """
 
