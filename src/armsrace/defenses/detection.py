@@ -347,8 +347,10 @@ class MedianFilter(nn.Module):
         Xu, Evans and Qi 2018, "Feature squeezing", §III-B.
 
     Example:
-        >>> defenses.MedianFilter(3)(torch.tensor([[[[0.0, 0.0, 1.0, 0.0, 0.0]]]]))
-        tensor([[[[0., 0., 0., 0., 0.]]]])
+        >>> dot = torch.zeros(1, 1, 3, 3)
+        >>> dot[0, 0, 1, 1] = 1.0
+        >>> defenses.MedianFilter(3)(dot).sum()
+        tensor(0.)
     """
 
     def __init__(self, size: int) -> None:
