@@ -32,10 +32,11 @@ PUBLIC = {
         soft_labels threshold_at trades
     """,
     "evaluation": """
-        Case MaskingReport RobustnessCurve SynthesisBounds TargetCases WorstCase accuracy
-        accuracy_at all_targets attack_in_batches autoattack best_average_worst halfspace_bounds
-        linf_bounds masking_report mean_interval median_distance optimality perturbation_sizes
-        robustness_curve seeded smallest_epsilon synthesis_bounds wilson with_interval worst_case
+        Case FailureIndicators MaskingReport RobustnessCurve SynthesisBounds TargetCases WorstCase
+        accuracy accuracy_at all_targets attack_in_batches autoattack best_average_worst
+        failure_indicators halfspace_bounds linf_bounds masking_report mean_interval
+        median_distance optimality perturbation_sizes robustness_curve seeded smallest_epsilon
+        synthesis_bounds wilson with_interval worst_case
     """,
     "evaluation.arena": """
         ATTACKS BUDGETS DEFENSES Defended Defense Entry Job NORMS OutcomesError arena_jobs
