@@ -95,7 +95,7 @@ def failure_indicators(
         step_size: in pixel units; 2.5 · epsilon / steps by default.
         loss: which the attack maximizes, per image.
         noise: the side of the cube from which small noise is drawn, in pixel units.
-        draws: of the noise, per image.
+        draws: of the noise, per image; the sum is clipped to the bounds.
         bounds: the box of valid pixels.
         generator: of the noise; a new one seeded 0 by default.
 
@@ -137,7 +137,8 @@ def failure_indicators(
         relative = []
         for _ in range(draws):
             shift = noise * (uniform(context.images, generator) - 0.5)
-            changed = (context.loss(context.images + shift, loss)[0] - clean_loss).abs()
+            shifted = bounds.clip(context.images + shift)
+            changed = (context.loss(shifted, loss)[0] - clean_loss).abs()
             relative.append(changed / torch.where(clean_loss == 0, 1.0, clean_loss.abs()))
         unstable = torch.stack(relative).mean().clamp_max(1.0)
         alpha = 2.5 * epsilon / steps if step_size is None else step_size
