@@ -21,20 +21,23 @@ PUBLIC = {
         EstimatedGradient bpda eot estimated_gradient unrolled
     """,
     "defenses": """
-        AdamSearch AnalysisBySynthesis Binarized ClassWeighted CrossNetworkNLL DeepImagePrior
-        Detected Divergence Explanation Inversion JensenShannon LatentProjection LatentSearch
-        LevenbergMarquardt MagNet NearestNeighbor PolishedSearch Purified ReconstructionError
-        TemperatureScaled adversarial_loss at_temperature detection_rate distilled_from
+        AdamSearch AnalysisBySynthesis Binarized BitDepth ClassWeighted CrossNetworkNLL
+        DeepImagePrior Detected Divergence Explanation FeatureSqueezing Inversion JensenShannon
+        KernelDensity LatentProjection LatentSearch LevenbergMarquardt MagNet MedianFilter
+        NearestNeighbor PolishedSearch PrincipalComponents Purified ReconstructionError
+        TemperatureScaled TrainedDetector adversarial_loss at_temperature detection_rate
+        distilled_from
         divergence divergence_apart ensemble_images epsilon_warmup fgsm_images fitted_factors
         inversion_path invert jensen_shannon pgd_images rand_fgsm_images robust_manifold_loss
         soft_labels threshold_at trades
     """,
     "evaluation": """
-        Case Certificates MaskingReport RobustnessCurve SynthesisBounds TargetCases WorstCase
-        accuracy accuracy_at all_targets attack_in_batches autoattack best_average_worst certify
-        halfspace_bounds
-        linf_bounds masking_report mean_interval median_distance optimality perturbation_sizes
-        robustness_curve seeded smallest_epsilon synthesis_bounds wilson with_interval worst_case
+        Case Certificates FailureIndicators MaskingReport RobustnessCurve SynthesisBounds
+        TargetCases WorstCase accuracy accuracy_at all_targets attack_in_batches autoattack
+        best_average_worst certify failure_indicators halfspace_bounds linf_bounds
+        masking_report mean_interval median_distance optimality perturbation_sizes
+        robustness_curve seeded smallest_epsilon synthesis_bounds wilson with_interval
+        worst_case
     """,
     "evaluation.arena": """
         ATTACKS BUDGETS DEFENSES Defended Defense Entry Job NORMS OutcomesError arena_jobs

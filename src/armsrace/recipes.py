@@ -17,6 +17,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam
 
+from armsrace.attacks import ddn, pgd
 from armsrace.datasets import Dataset
 from armsrace.datasets.speech import Sounds
 from armsrace.defenses.adversarial_training import (
@@ -39,6 +40,7 @@ from armsrace.models import zoo
 from armsrace.models.audio import sound_classifier
 from armsrace.models.autoencoders import VariationalAutoencoder
 from armsrace.models.gan import critic
+from armsrace.models.layers import predict
 from armsrace.models.zoo import TEMPERATURES
 from armsrace.precision import reduced_precision
 from armsrace.training.gan import GANTrainer, r1_loss, wgan_gp
@@ -85,6 +87,32 @@ def every_other_pair(first: int, data: Dataset) -> Dataset:
 
 
 three_against_seven = partial(only, (3, 7))
+
+
+def beside_attacked(name: str, count: int, data: Dataset) -> Dataset:
+    """The first `count` images (class 0), and adversarial ones made of them (class 1).
+
+    Those at even places are attacked by DDN in L2, those at odd places by PGD in L∞ (ε = .2), on
+    the zoo's network `name`. Images that the network misclassifies, or that the attack leaves
+    correctly classified, have no adversarial image.
+    """
+    data = data.take(min(count, len(data)))
+    model = zoo.load(name, data.images.device)
+    by_ddn = partial(ddn, steps=30)
+    by_pgd = partial(pgd, epsilon=0.2, steps=20, random_start=False)
+    right = predict(model, data.images).argmax(dim=1) == data.labels
+    attacked = []
+    for part in right.nonzero()[:, 0].split(1000):
+        images, labels = data.images[part], data.labels[part]
+        for chosen, attack in ((part % 2 == 0, by_ddn), (part % 2 == 1, by_pgd)):
+            if chosen.any():
+                found = attack(model, images[chosen], labels[chosen])
+                attacked.append(found.images[found.success])
+    images = torch.cat([data.images, *attacked])
+    adversarial = torch.arange(len(images), device=images.device) >= len(data)
+    return replace(data, images=images, labels=adversarial.long())
+
+
 _sgd = partial(SGD, lr=0.0, momentum=0.9, nesterov=True)
 
 _SOFTMAX = Recipe(
@@ -180,6 +208,12 @@ RECIPES: dict[str, Recipe] = {
         8, 128, Adam, one_cycle(1e-2),
         "Adam, peak 1e-2; binary cross-entropy of each class's own confidence",
         objective=always(separate_confidences),
+    ),
+    "trained-detector": Recipe(
+        20, 128, Adam, one_cycle(3e-3),
+        "Adam, peak 3e-3; the first 8,000 images and as many adversarial for s3-cnn, half by DDN "
+        "(L2), half by PGD (L-inf, .2)",
+        select=partial(beside_attacked, "s3-cnn", 8_000),
     ),
     "magnet-1": _MAGNET,
     "magnet-2": _MAGNET,

@@ -99,6 +99,41 @@ def surprise(device: torch.device) -> Tensor:
     return defenses.CrossNetworkNLL(model, moved(model, device))(images)
 
 
+def published_detectors(device: torch.device, name: str) -> Any:
+    """The score, its gradient and an attack, of detectors built on the CPU and on the device."""
+    model, images, labels = given(device)
+    here, _, _ = given(torch.device("cpu"))
+    known, classes = SEEDS[2:32], torch.arange(30) % 10
+
+    def built(network: Any, place: torch.device) -> nn.Module:
+        stored = known.to(place)
+        if name == "density":
+            head = nn.Identity()
+            return defenses.KernelDensity(network, head, stored, classes.to(place), 10.0)
+        if name == "components":
+            return defenses.PrincipalComponents(stored, first=9)
+        if name == "trained":
+            return defenses.TrainedDetector(load("trained-detector", place))
+        squeezers = [bpda(defenses.BitDepth(1)), defenses.MedianFilter(2)]
+        return defenses.FeatureSqueezing(network, squeezers)
+
+    outcomes = []
+    for score in (built(here, torch.device("cpu")).to(device), built(model, device)):
+        moving = images.clone().requires_grad_()
+        values = score(moving)
+        (slope,) = torch.autograd.grad(values.sum(), moving)
+        threshold = defenses.threshold_at(values.detach(), rate=0.5)
+        guarded = defenses.Detected(model, score, threshold)
+        found = attacks.bim(guarded, images, labels, epsilon=0.1, steps=2)
+        outcomes.append((values, slope, found))
+    return outcomes
+
+
+def squeezed(device: torch.device) -> Any:
+    _, images, _ = given(device)
+    return defenses.BitDepth(2)(images), defenses.MedianFilter(3)(images)
+
+
 def divergence(device: torch.device) -> Tensor:
     _, images, _ = given(device)
     return defenses.divergence(images, images.flip(3))
@@ -244,6 +279,11 @@ CASES: dict[Callable[..., Any], tuple[str, ...]] = {
     image_prior: ("DeepImagePrior",),
     detected: ("Detected", "Divergence", "detection_rate", "threshold_at"),
     surprise: ("CrossNetworkNLL",),
+    partial(published_detectors, name="density"): ("KernelDensity",),
+    partial(published_detectors, name="components"): ("PrincipalComponents",),
+    partial(published_detectors, name="trained"): ("TrainedDetector",),
+    partial(published_detectors, name="squeezing"): ("FeatureSqueezing",),
+    squeezed: ("BitDepth", "MedianFilter"),
     divergence: ("divergence",),
     jensen_shannon: ("JensenShannon", "jensen_shannon"),
     magnet: ("MagNet", "ReconstructionError"),

@@ -76,6 +76,13 @@ def masking(device: torch.device) -> Any:
     )
 
 
+def indicators(device: torch.device) -> Any:
+    model, images, labels = given(device)
+    return evaluation.failure_indicators(
+        model, images, labels, epsilon=0.1, steps=10, draws=2, generator=draws()
+    )
+
+
 def bounds(device: torch.device) -> Any:
     found = evaluation.synthesis_bounds(*explaining(device), search=QUICK)
     return found, found.best
@@ -98,6 +105,7 @@ CASES: dict[Callable[..., Any], tuple[str, ...]] = {
     partial(budgets, bisect=False): ("smallest_epsilon",),
     partial(budgets, bisect=True): ("smallest_epsilon",),
     masking: ("masking_report",),
+    indicators: ("failure_indicators",),
     bounds: ("synthesis_bounds",),
     linf_bounds: ("linf_bounds",),
     partial(halfspaces, norm="l2"): ("halfspace_bounds",),
@@ -105,7 +113,8 @@ CASES: dict[Callable[..., Any], tuple[str, ...]] = {
 }
 """Each with the public names that it is a case of."""
 RESULTS = {
-    "Case", "MaskingReport", "RobustnessCurve", "SynthesisBounds", "TargetCases", "WorstCase",
+    "Case", "FailureIndicators", "MaskingReport", "RobustnessCurve", "SynthesisBounds",
+    "TargetCases", "WorstCase",
 }  # fmt: skip
 """What evaluations answer, no evaluation itself."""
 COUNTS = {"mean_interval", "wilson", "with_interval"}

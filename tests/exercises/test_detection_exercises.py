@@ -3,11 +3,15 @@
 import pytest
 import torch
 
-from armsrace.defenses import divergence, threshold_at
+from armsrace.attacks.adaptive import bpda
+from armsrace.defenses import BitDepth, FeatureSqueezing, divergence, threshold_at
 from armsrace.exercises import ExerciseError
 from armsrace.exercises import detection as chapter
 
-CHECKS = [chapter.check_divergence, chapter.check_threshold, chapter.check_guard]
+CHECKS = [
+    chapter.check_divergence, chapter.check_threshold, chapter.check_guard,
+    chapter.check_log_density, chapter.check_squeezing, chapter.check_unsaturated,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -102,3 +106,101 @@ def test_guard(capsys) -> None:
 def test_guard_hints(wrong, hint: str) -> None:
     with pytest.raises(ExerciseError, match=hint):
         chapter.check_guard(wrong)
+
+
+def log_density(features, known, bandwidth):
+    """The right answer."""
+    squares = torch.cdist(features, known).square()
+    return (-squares / bandwidth**2).logsumexp(1) - torch.tensor(float(len(known))).log()
+
+
+def kernels(features, known, bandwidth):
+    """The kernels themselves."""
+    return (-torch.cdist(features, known).square() / bandwidth**2).exp()
+
+
+def test_log_density(capsys) -> None:
+    chapter.check_log_density(log_density)
+    assert "Exercise “A density that does not vanish”: right" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        (lambda f, k, s: log_density(f, k, s).mean(), "one number per image"),
+        (lambda f, k, s: kernels(f, k, s).log().mean(1), "not of the distances"),
+        (lambda f, k, s: kernels(f, k, s).sum(1).log(), "the density is a mean"),
+        (lambda f, k, s: log_density(f, k, 2 * s), "at the first training image"),
+        (lambda f, k, s: -log_density(f, k, s), "at the first training image"),
+        (lambda f, k, s: kernels(f, k, s).mean(1).log(), "logsumexp"),
+        (lambda f, k, s: (kernels(f, k, s).mean(1) + 1e-12).log(), "Add no small"),
+    ],
+)
+def test_log_density_hints(wrong, hint: str) -> None:
+    with pytest.raises(ExerciseError, match=hint):
+        chapter.check_log_density(wrong)
+
+
+def squeezing(classifier, images, bits, through=True, highest=None):
+    """The right answer."""
+    highest = highest or 2**bits - 1
+    rounded = (highest * images).round() / highest
+    if through:
+        rounded = images + (rounded - images).detach()
+    return (classifier(images).softmax(1) - classifier(rounded).softmax(1)).abs().sum(1)
+
+
+def by_library(classifier, images, bits):
+    """The library's."""
+    return FeatureSqueezing(classifier, [bpda(BitDepth(bits))])(images)
+
+
+@pytest.mark.parametrize("right", [squeezing, by_library])
+def test_squeezing(right, capsys) -> None:
+    chapter.check_squeezing(right)
+    assert "Exercise “Squeezing, with a gradient”: right" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        (lambda c, x, b: squeezing(c, x, b).mean(), "one number per image"),
+        (lambda c, x, b: (c(x) - c((3 * x).round() / 3)).abs().sum(1), "not the logits"),
+        (lambda c, x, b: squeezing(c, x, b, highest=2**b), r"2\^bits − 1"),
+        (lambda c, x, b: squeezing(c, x, b).square(), "at 2 bits the scores are"),
+        (lambda c, x, b: squeezing(c, x, b, through=False), "ignores the squeezed image"),
+        (
+            lambda c, x, b: squeezing(c, x, b).detach() + 0 * x.flatten(1).sum(1),
+            "must be that of both",
+        ),
+    ],
+)
+def test_squeezing_hints(wrong, hint: str) -> None:
+    with pytest.raises(ExerciseError, match=hint):
+        chapter.check_squeezing(wrong)
+
+
+def unsaturated(score, behind, threshold):
+    """The right answer."""
+    return torch.where(score > threshold, score + behind, score)
+
+
+def test_unsaturated(capsys) -> None:
+    chapter.check_unsaturated(unsaturated)
+    assert "Exercise “An alarm that points the way”: right" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        (lambda s, b, t: (s + b).mean(), "one number per image"),
+        (lambda s, b, t: s + b, "another image is refused"),
+        (lambda s, b, t: b, "another image is refused"),
+        (lambda s, b, t: torch.where(s > t, s + b, s - 1), "keep the score as it is"),
+        (lambda s, b, t: s, "does not depend"),
+        (lambda s, b, t: torch.where(s > t, s + 1 / (1 + b), s), "must increase"),
+    ],
+)
+def test_unsaturated_hints(wrong, hint: str) -> None:
+    with pytest.raises(ExerciseError, match=hint):
+        chapter.check_unsaturated(wrong)

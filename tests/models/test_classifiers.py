@@ -13,6 +13,7 @@ COUNTS = {
     "logistic-3-vs-7": 1_570,
     "maxout": 784 * 1200 + 1200 + 240 * 1200 + 1200 + 240 * 10 + 10,
     "s3-cnn": 160 + 4_640 + 18_496 + 23_050,
+    "trained-detector": 120 + 2_616 + 1_730,
     "carlini-wagner": 320 + 9_248 + 18_496 + 36_928 + 205_000 + 40_200 + 2_010,
     **dict.fromkeys(("carlini-wagner-even", "carlini-wagner-odd"), 312_202),
     "lenet": 520 + 25_050 + 400_500 + 5_010,
@@ -46,7 +47,7 @@ COUNTS = {
 def test_size_is_the_papers(name: str, count: int) -> None:
     model = zoo.build(name)
     assert parameters(model) == count
-    classes = 2 if name == "logistic-3-vs-7" else 10
+    classes = 2 if name in ("logistic-3-vs-7", "trained-detector") else 10
     shape = (3, 32, 32) if zoo.entry(name).dataset == "cifar10" else (1, 28, 28)
     assert predict(model, torch.rand(3, *shape)).shape == (3, classes)
 

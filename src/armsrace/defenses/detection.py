@@ -1,18 +1,26 @@
 """Detectors: a score per image, a threshold set on clean images, and one more class, "detected".
 
-The class is Carlini and Wagner's 2017, "Adversarial examples are not easily detected", §3. The
-scores are those of the tutorial that this course grew from: a divergence, and a second network.
+The class is Carlini and Wagner's 2017, "Adversarial examples are not easily detected", §3. First
+come the scores of the tutorial that this course grew from, a divergence and a second network. Then
+come three of the ten that Carlini and Wagner broke, and feature squeezing. Each is differentiable
+wherever its parts are, so that an attack can use it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from armsrace.contracts import check_at_least
+from armsrace.contracts import (
+    check_at_least,
+    check_classes,
+    check_count,
+    check_images,
+    check_labels,
+)
 
 FLOOR = 1e-6
 """Added to every pixel before an image becomes a distribution: log has no gradient at 0."""
@@ -84,6 +92,287 @@ class CrossNetworkNLL(nn.Module):
         """Images (N, C, H, W) to scores (N,)."""
         predicted = self.classifier(images).argmax(dim=1, keepdim=True)
         return -self.second(images).gather(1, predicted).squeeze(1)
+
+
+class KernelDensity(nn.Module):
+    """The score −log p(φ(x) | predicted class): high where the last hidden layer is unusual.
+
+    φ(x) is the last hidden layer, t the class that the network predicts and X_t the training images
+    of class t. The density is the mean of exp(−‖φ(x) − φ(x′)‖² / σ²) over x′ in X_t.
+
+    Args:
+        body: images (N, C, H, W) to features (N, F), the network without its last layer.
+        head: features to logits (N, K), the last layer.
+        images: (M, C, H, W), training images.
+        labels: (M,) int64, their classes, from 0 to K − 1, each at least once.
+        bandwidth: σ > 0, in units of the features. The paper takes the one with the greatest
+            likelihood.
+        batch_size: training images passed through the body at once.
+
+    Differences from the paper:
+        * The logarithm of the density, without its constant, computed by logsumexp. The density
+          itself is 0 in float32 far from all training images, and so is its gradient.
+        * No ratio to a density of noisy and of adversarial images, and no uncertainty from dropout:
+          this is the density estimate alone, the part that Carlini and Wagner attack.
+
+    Cost:
+        One pass of the network, and the distances of N features from M. The features of the
+        training images are kept, but not stored with the module's state.
+
+    References:
+        Feinman, Curtin, Shintre and Gardner 2017, "Detecting adversarial samples from artifacts",
+        §5.1. Carlini and Wagner 2017, "Adversarial examples are not easily detected", §5.1.
+
+    Example:
+        >>> known, labels = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1), torch.tensor([0, 1])
+        >>> head = lambda features: torch.cat([1 - features, features], dim=1)
+        >>> score = defenses.KernelDensity(nn.Flatten(), head, known, labels, bandwidth=1.0)
+        >>> score(torch.tensor([0.0, 0.25, 1.0]).view(3, 1, 1, 1)).abs()
+        tensor([0.0000, 0.0625, 0.0000])
+    """
+
+    center: Tensor
+    stored: Tensor
+    classes: Tensor
+
+    def __init__(
+        self, body: Callable[[Tensor], Tensor], head: Callable[[Tensor], Tensor], images: Tensor,
+        labels: Tensor, bandwidth: float, batch_size: int = 1000,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        check_images(images)
+        check_labels(labels, len(images))
+        check_at_least("bandwidth", bandwidth, 1e-9)
+        self.body, self.head, self.bandwidth = body, head, bandwidth
+        with torch.no_grad():
+            features = torch.cat([body(part) for part in images.split(batch_size)])
+            count = head(features[:1]).shape[1]
+        check_classes(labels, count)
+        found = labels.bincount(minlength=count)
+        if (found == 0).any():
+            raise ValueError(f"labels must hold every class, got none of {int(found.argmin())}")
+        # Distances do not change with the origin, and are more exact with this one.
+        center = features.mean(dim=0)
+        self.register_buffer("center", center, persistent=False)
+        self.register_buffer("stored", features - center, persistent=False)
+        self.register_buffer("classes", labels.clone(), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (N, C, H, W) to scores (N,)."""
+        features = self.body(images)
+        predicted = self.head(features).argmax(dim=1, keepdim=True)
+        features, stored = features - self.center.to(features), self.stored.to(features)
+        products = features @ stored.T
+        # ‖φ − φ′‖² multiplied out: one matrix product.
+        squares = features.square().sum(dim=1, keepdim=True) + stored.square().sum(dim=1)
+        others = self.classes != predicted
+        kernels = ((2 * products - squares) / self.bandwidth**2).masked_fill(others, -math.inf)
+        members = (~others).sum(dim=1).to(kernels)
+        return members.log() - kernels.logsumexp(dim=1)
+
+
+class PrincipalComponents(nn.Module):
+    """The score Σ_{i > k} (v_iᵀ(x − μ))²: an image's weight in the last principal components.
+
+    μ is the mean of the training images and v_1, v_2, … their principal components, the one with
+    the greatest variance first. The score is the squared distance of x from the plane through μ
+    that the first k span, in squared pixel units.
+
+    Args:
+        images: (M, C, H, W), training images, at least two.
+        first: k, how many components do not count, from 0 to C · H · W − 1.
+
+    Differences from the paper:
+        * The coefficients are not divided by their standard deviations, and their squares are
+          added; the paper takes the variance of the whitened coefficients. MNIST has pixels that
+          are black in every training image, so that its last components have no variance.
+
+    Cost:
+        Once, the eigenvectors of a square matrix of C · H · W rows, in float64. Per image, a matrix
+        product. The components are not stored with the module's state.
+
+    References:
+        Hendrycks and Gimpel 2017, "Early methods for detecting adversarial images", §2. Carlini and
+        Wagner 2017, "Adversarial examples are not easily detected", §4.
+
+    Example:
+        >>> line = torch.tensor([[0.0, 0.5], [0.5, 0.5], [1.0, 0.5]]).view(3, 1, 1, 2)
+        >>> score = defenses.PrincipalComponents(line, first=1)
+        >>> score(torch.tensor([0.9, 0.7]).view(1, 1, 1, 2))
+        tensor([0.0400])
+    """
+
+    mean: Tensor
+    components: Tensor
+
+    def __init__(self, images: Tensor, first: int) -> None:
+        super().__init__()
+        check_images(images)
+        check_count("first", first, 0)
+        pixels = images.flatten(1)
+        if len(images) < 2:
+            raise ValueError("images must hold two or more, got 1")
+        if first >= pixels.shape[1]:
+            raise ValueError(f"first must be < {pixels.shape[1]}, the pixels, got {first}")
+        # Not every device has float64.
+        exact = pixels.cpu().double()
+        mean = exact.mean(dim=0)
+        directions = torch.linalg.eigh((exact - mean).T @ (exact - mean)).eigenvectors
+        last = directions.flip(1)[:, first:]
+        self.register_buffer("mean", mean.to(images), persistent=False)
+        self.register_buffer("components", last.to(images), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (N, C, H, W) to scores (N,)."""
+        centered = images.flatten(1) - self.mean.to(images)
+        return (centered @ self.components.to(images)).square().sum(dim=1)
+
+
+class TrainedDetector(nn.Module):
+    """The score z_1(x) − z_0(x), the log odds that a second network gives "adversarial".
+
+    Args:
+        network: images (N, C, H, W) to logits (N, 2), of "clean" and of "adversarial". The zoo has
+            "trained-detector", trained on digits and on adversarial images of "s3-cnn".
+
+    References:
+        Gong, Wang and Ku 2017, "Adversarial and clean data are not twins", and Metzen, Genewein,
+        Fischer and Bischoff 2017, "On detecting adversarial perturbations", whose network reads
+        hidden layers. Grosse et al. 2017 add a class to the classifier itself. Carlini and Wagner
+        2017, "Adversarial examples are not easily detected", §3.
+
+    Example:
+        >>> defenses.TrainedDetector(nn.Flatten())(torch.tensor([0.2, 0.9]).view(1, 1, 1, 2))
+        tensor([0.7000])
+    """
+
+    def __init__(self, network: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (N, C, H, W) to scores (N,)."""
+        logits = self.network(images)
+        if logits.ndim != 2 or logits.shape[1] != 2:
+            raise ValueError(f"network must return logits (N, 2), got {tuple(logits.shape)}")
+        return logits[:, 1] - logits[:, 0]
+
+
+class FeatureSqueezing(nn.Module):
+    """The score max_j ‖p(x) − p(s_j(x))‖₁: how much squeezing an image changes the prediction.
+
+    p(x) are the softmax outputs, in (0, 1) and of sum 1, so that the score is between 0 and 2.
+
+    Args:
+        classifier: images (N, C, H, W) to logits (N, K).
+        squeezers: s_1, s_2, …, images to images of the same shape. For MNIST the paper has
+            `BitDepth(1)` and `MedianFilter(2)`. An attack needs `bpda(BitDepth(1))` in place of the
+            first, which has the same values.
+
+    Differences from the paper:
+        * Non-local means, the paper's third squeezer, is not here. For MNIST it is not used.
+
+    Cost:
+        One pass of the classifier, and one more for each squeezer.
+
+    References:
+        Xu, Evans and Qi 2018, "Feature squeezing: detecting adversarial examples in deep neural
+        networks", §V. He, Wei, Chen, Carlini and Song 2017, "Adversarial example defenses:
+        ensembles of weak defenses are not strong", §4, for the break.
+
+    Example:
+        >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(4)
+        >>> squeezers = [defenses.BitDepth(1), defenses.MedianFilter(2)]
+        >>> defenses.FeatureSqueezing(model, squeezers)(digits.images).shape
+        torch.Size([4])
+    """
+
+    def __init__(
+        self, classifier: Callable[[Tensor], Tensor],
+        squeezers: Sequence[Callable[[Tensor], Tensor]],
+    ) -> None:  # fmt: skip
+        super().__init__()
+        if not squeezers:
+            raise ValueError("squeezers must hold at least one")
+        self.classifier, self.squeezers = classifier, tuple(squeezers)
+        # So that those that are modules follow the device.
+        self.modules_of = nn.ModuleList(s for s in squeezers if isinstance(s, nn.Module))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (N, C, H, W) to scores (N,)."""
+        p = self.classifier(images).softmax(dim=1)
+        squeezed = [self.classifier(squeeze(images)).softmax(dim=1) for squeeze in self.squeezers]
+        return torch.stack([(p - q).abs().sum(dim=1) for q in squeezed]).amax(dim=0)
+
+
+class BitDepth(nn.Module):
+    """Rounds every pixel to the nearest of 2^bits equally spaced values in [0, 1].
+
+    Its gradient is 0 everywhere: an attack needs `attacks.adaptive.bpda(BitDepth(bits))`.
+
+    Args:
+        bits: per pixel, at least 1.
+
+    References:
+        Xu, Evans and Qi 2018, "Feature squeezing", §III-A.
+
+    Example:
+        >>> defenses.BitDepth(1)(torch.tensor([[[[0.2, 0.7]]]]))
+        tensor([[[[0., 1.]]]])
+    """
+
+    def __init__(self, bits: int) -> None:
+        super().__init__()
+        check_count("bits", bits)
+        self.bits = bits
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (N, C, H, W) to images of that shape."""
+        highest = 2**self.bits - 1
+        return (images * highest).round() / highest
+
+
+class MedianFilter(nn.Module):
+    """Replaces every pixel by the median of the size × size pixels around it.
+
+    The window of an even size has one more row above and one more column to the left, and the
+    greater of the two middle values is taken. Edges are mirrored, with the last pixel repeated. The
+    gradient goes to the pixel that is the median, so that the filter is differentiable almost
+    everywhere.
+
+    Args:
+        size: of the window, in pixels, at least 1 and at most twice the image's shorter side.
+
+    References:
+        Xu, Evans and Qi 2018, "Feature squeezing", §III-B.
+
+    Example:
+        >>> dot = torch.zeros(1, 1, 3, 3)
+        >>> dot[0, 0, 1, 1] = 1.0
+        >>> defenses.MedianFilter(3)(dot).sum()
+        tensor(0.)
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        check_count("size", size)
+        self.size = size
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (N, C, H, W) to images of that shape."""
+        if self.size > 2 * min(images.shape[2:]):
+            raise ValueError(f"size must be <= twice the shorter side, got {self.size}")
+        rows, columns = (self._mirrored(side, images.device) for side in images.shape[2:])
+        padded = images[:, :, rows][:, :, :, columns]
+        windows = padded.unfold(2, self.size, 1).unfold(3, self.size, 1).flatten(4)
+        return windows.sort(dim=4, stable=True).values[..., self.size**2 // 2]
+
+    def _mirrored(self, side: int, device: torch.device) -> Tensor:
+        """Indices (side + size − 1,) of the pixels with those that padding repeats."""
+        before = self.size // 2
+        places = torch.arange(side + self.size - 1, device=device) - before
+        places = torch.where(places < 0, -1 - places, places)
+        return torch.where(places >= side, 2 * side - 1 - places, places)
 
 
 def threshold_at(scores: Tensor, rate: float) -> float:

@@ -9,6 +9,7 @@ from armsrace.defenses.analysis_by_synthesis.bounds import (
 from armsrace.defenses.analysis_by_synthesis.certificate import Certificates, certify
 from armsrace.evaluation.autoattack import WorstCase, autoattack, worst_case
 from armsrace.evaluation.batches import attack_in_batches, seeded
+from armsrace.evaluation.failure_indicators import FailureIndicators, failure_indicators
 from armsrace.evaluation.intervals import mean_interval, wilson, with_interval
 from armsrace.evaluation.masking import MaskingReport, masking_report
 from armsrace.evaluation.minimal_epsilon import smallest_epsilon
@@ -24,9 +25,10 @@ from armsrace.evaluation.robustness import (
 from armsrace.evaluation.target_cases import Case, TargetCases, all_targets, best_average_worst
 
 __all__ = [
-    "Case", "Certificates", "MaskingReport", "RobustnessCurve", "SynthesisBounds", "TargetCases",
-    "WorstCase", "accuracy", "accuracy_at", "all_targets", "attack_in_batches", "autoattack",
-    "best_average_worst", "certify", "halfspace_bounds", "linf_bounds", "masking_report",
-    "mean_interval", "median_distance", "optimality", "perturbation_sizes", "robustness_curve",
-    "seeded", "smallest_epsilon", "synthesis_bounds", "wilson", "with_interval", "worst_case",
+    "Case", "Certificates", "FailureIndicators", "MaskingReport", "RobustnessCurve",
+    "SynthesisBounds", "TargetCases", "WorstCase", "accuracy", "accuracy_at", "all_targets",
+    "attack_in_batches", "autoattack", "best_average_worst", "certify", "failure_indicators",
+    "halfspace_bounds", "linf_bounds", "masking_report", "mean_interval", "median_distance",
+    "optimality", "perturbation_sizes", "robustness_curve", "seeded", "smallest_epsilon",
+    "synthesis_bounds", "wilson", "with_interval", "worst_case",
 ]  # fmt: skip

@@ -75,6 +75,19 @@ def s3_cnn() -> nn.Sequential:
     return _initialized(model, nn.init.xavier_uniform_, bias=0.0)
 
 
+def trained_detector() -> nn.Sequential:
+    """Two small convolutions and a linear layer: "clean" or "adversarial" for 28 × 28 images.
+
+    After Gong, Wang and Ku 2017, whose detector is a binary classifier of images. Ours is small:
+    4,466 parameters.
+    """
+    model = nn.Sequential(
+        *_convolution(1, 12, 3, stride=2), *_convolution(12, 24, 3, stride=2), nn.Flatten(),
+        nn.Linear(24 * 6 * 6, 2),
+    )  # fmt: skip
+    return _initialized(model, nn.init.xavier_uniform_, bias=0.0)
+
+
 def lenet() -> nn.Sequential:
     """LeNet as Caffe has it: 20 and 50 filters of 5×5, each pooled, and 500 units, for MNIST.
 

@@ -171,6 +171,9 @@ ENTRIES: dict[str, Entry] = {
     ),
     "defense-gan-original": Entry(gan.original, "Defense-GAN's generator in the paper's size"),
     "rbf": Entry(classifiers.rbf, "Goodfellow's shallow RBF network, a diagonal β a class"),
+    "trained-detector": Entry(
+        classifiers.trained_detector, "clean (class 0) against adversarial for s3-cnn (class 1)"
+    ),
     "magnet-1": Entry(autoencoders.magnet_1, "MagNet's autoencoder I: reformer and detector"),
     "magnet-2": Entry(autoencoders.magnet_2, "MagNet's autoencoder II: detector"),
     "magnet-1-other": Entry(autoencoders.magnet_1, "an attacker's own autoencoder I"),
