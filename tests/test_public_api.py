@@ -23,11 +23,13 @@ PUBLIC = {
     "defenses": """
         AdamSearch AnalysisBySynthesis Binarized ClassWeighted CrossNetworkNLL DeepImagePrior
         Detected Divergence Explanation Inversion JensenShannon LatentProjection LatentSearch
-        LevenbergMarquardt MagNet NearestNeighbor PolishedSearch Purified ReconstructionError
-        TemperatureScaled adversarial_loss at_temperature detection_rate distilled_from
-        divergence divergence_apart ensemble_images epsilon_warmup fgsm_images fitted_factors
-        inversion_path invert jensen_shannon pgd_images rand_fgsm_images robust_manifold_loss
-        soft_labels threshold_at trades
+        LevenbergMarquardt MagNet NearestNeighbor PolishedSearch Purified RandomizedSmoothing
+        ReconstructionError SmoothedCertificate TemperatureScaled adversarial_loss at_temperature
+        certified detection_rate distilled_from divergence divergence_apart ensemble_images
+        epsilon_warmup fgsm_images fitted_factors gaussian_noise_loss interval_bounds interval_loss
+        interval_margins interval_schedule inversion_path invert jensen_shannon
+        lower_confidence_bound pgd_images rand_fgsm_images robust_manifold_loss soft_labels
+        threshold_at trades
     """,
     "evaluation": """
         Case MaskingReport RobustnessCurve SynthesisBounds TargetCases WorstCase accuracy

@@ -89,6 +89,19 @@ ENTRIES: dict[str, Entry] = {
     ),
     "manifold-pgd": Entry(classifiers.s3_cnn, "its control: the same training without the pairs"),
     "manifold-pairs": Entry(classifiers.s3_cnn, "the same on clean images and overpowered pairs"),
+    "smoothing-cnn": Entry(
+        classifiers.s3_cnn,
+        "the 16-32-64 network, trained with Gaussian noise (σ = .5)",
+        storage=torch.float16,
+    ),
+    **{
+        f"ibp-cnn-{tenths}": Entry(
+            classifiers.interval_cnn,
+            f"two convolutions and 50 units, trained on interval bounds (ε = .{tenths})",
+            storage=torch.float16,
+        )
+        for tenths in (1, 3)
+    },
     "carlini-wagner-trades": Entry(
         classifiers.carlini_wagner, "the Carlini–Wagner network, trained by TRADES (ε = .3)"
     ),
