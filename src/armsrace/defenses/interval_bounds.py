@@ -32,8 +32,9 @@ KAPPA = 0.5
 def interval_bounds(model: nn.Module, lower: Tensor, upper: Tensor) -> Box:
     """Bounds of what a network returns for any input between two others.
 
-    An affine layer with weights W and bias b takes the center μ and the radius r of the box to Wμ +
-    b and |W|r. Activations and pooling never decrease, so they are applied to both ends.
+    An affine layer with weights W and bias b takes the center μ of the box to Wμ + b, and its
+    radius r to Vr, V the magnitudes of W. Activations and pooling never decrease, so they are
+    applied to both ends.
 
     Args:
         model: a layer, or an nn.Sequential of layers: linear, convolution, batch normalization, the
@@ -60,10 +61,10 @@ def interval_bounds(model: nn.Module, lower: Tensor, upper: Tensor) -> Box:
         verifiably robust models", §3, eq. 6 and 7.
 
     Example:
-        >>> difference = nn.Linear(2, 1, bias=False)
-        >>> difference.weight.data = torch.tensor([[1.0, -2.0]])
-        >>> defenses.interval_bounds(difference, torch.zeros(1, 2), torch.ones(1, 2))
-        (tensor([[-2.]], grad_fn=...), tensor([[1.]], grad_fn=...))
+        >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
+        >>> lower, upper = defenses.interval_bounds(model, digits.images - 0.1, digits.images + 0.1)
+        >>> bool(((lower < model(digits.images)) & (model(digits.images) < upper)).all())
+        True
     """
     if lower.shape != upper.shape:
         raise ValueError(
@@ -171,8 +172,8 @@ def interval_margins(
     """Lower bounds of how far the logit of the label is above each other, around each image.
 
     The last layer is elided: its rows are subtracted before the box goes through, so that what two
-    logits have in common cancels. The bound of z_y − z_c is (w_y − w_c)ᵀμ + b_y − b_c − |w_y −
-    w_c|ᵀr for the center μ and the radius r of the last features.
+    logits have in common cancels. The bound of z_y − z_c is (w_y − w_c)ᵀμ + b_y − b_c − vᵀr for
+    the center μ and the radius r of the last features, v the magnitudes of w_y − w_c.
 
     Args:
         model: as for `interval_bounds`; its last layer is an nn.Linear.

@@ -52,7 +52,7 @@ def lower_confidence_bound(counts: Tensor, samples: int, alpha: float) -> Tensor
 
     Example:
         >>> defenses.lower_confidence_bound(torch.tensor([0, 990, 1000]), 1000, alpha=0.001)
-        tensor([0.0000, 0.9769, 0.9931], dtype=torch.float64)
+        tensor([0.0000, 0.9760, 0.9931], dtype=torch.float64)
     """
     check_count("samples", samples)
     _check_alpha(alpha)
