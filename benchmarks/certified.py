@@ -26,7 +26,7 @@ STUDY = "certified"
 SIGMA, ALPHA, SAMPLES = 0.5, 0.001, 1000
 RADII = (0.0, 0.5, 1.0, 1.58)
 """L2; the last is that of Schott et al. 2019."""
-ATTACK_SAMPLES, ATTACK_STEPS = 16, 20
+ATTACK_SAMPLES, ATTACK_STEPS, JUDGES = 16, 20, 500
 
 
 def smoothing(count: int) -> None:
@@ -63,13 +63,14 @@ def smoothing(count: int) -> None:
     _record(
         "smoothing", columns, data,
         f"smoothing-cnn, σ = {SIGMA:g}, n₀ = 100, n = {SAMPLES:,}, α = {ALPHA:g}; PGD of "
-        f"{ATTACK_STEPS} steps on {ATTACK_SAMPLES} draws; {seconds / count:.2f} s per certificate",
+        f"{ATTACK_STEPS} steps on {ATTACK_SAMPLES} draws, judged by {JUDGES}; "
+        f"{seconds / count:.2f} s per certificate",
     )  # fmt: skip
 
 
 def _answers(model: defenses.RandomizedSmoothing, images: Tensor) -> Tensor:
     """PREDICT with draws of its own."""
-    return model.predict(images, SAMPLES, ALPHA, generator=Generator().manual_seed(9))
+    return model.predict(images, JUDGES, ALPHA, generator=Generator().manual_seed(9))
 
 
 def interval(tenths: int, count: int, attacked: int) -> None:

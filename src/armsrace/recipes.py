@@ -349,7 +349,7 @@ RECIPES |= {
             "from 1 to .5 over the first half of training, after a twentieth on clean images",
             objective=interval_schedule(tenths / 10, warm_up=0.05, ramp_up=0.45),
         )
-        for tenths, epochs in ((1, 12), (3, 24))
+        for tenths, epochs in ((1, 10), (3, 24))
     },
 }
 
