@@ -227,7 +227,7 @@ def test_loss_weighs_the_clean_and_the_worst_logits() -> None:
     torch.testing.assert_close(defenses.interval_loss(0.1, 0.7)(model, images, labels), expected)
 
 
-def test_schedule_is_the_papers() -> None:
+def test_schedule_is_the_authors() -> None:
     """60,000 steps: clean until 2,000, the full ε and κ = ½ from 12,000 on, half-way between."""
     model, images, labels = linear(3), some_images(6), some_labels(6, 3)
     schedule = defenses.interval_schedule(0.2)

@@ -58,7 +58,7 @@ def interval_bounds(model: nn.Module, lower: Tensor, upper: Tensor) -> Box:
 
     References:
         Gowal et al. 2018, "On the effectiveness of interval bound propagation for training
-        verifiably robust models", §3, eq. 6 and 7.
+        verifiably robust models", §3.
 
     Example:
         >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
@@ -192,7 +192,7 @@ def interval_margins(
         Two forward passes.
 
     References:
-        Gowal et al. 2018, §3, eq. 9, and the last layer's elision below it.
+        Gowal et al. 2018, §3 (the last layer's elision).
 
     Example:
         >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
@@ -256,7 +256,7 @@ def interval_loss(epsilon: float, kappa: float = KAPPA) -> Objective:
         kappa: κ in [0, 1].
 
     References:
-        Gowal et al. 2018, §3, eq. 12.
+        Gowal et al. 2018, §3.
 
     Example:
         >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)
@@ -282,21 +282,21 @@ def interval_loss(epsilon: float, kappa: float = KAPPA) -> Objective:
 def interval_schedule(
     epsilon: float, *, warm_up: float = 1 / 30, ramp_up: float = 1 / 6, kappa: float = KAPPA
 ) -> Callable[[float], Objective]:
-    """The paper's schedule: first clean training, then ε rises from 0 and κ falls from 1, linearly.
+    """The authors' schedule: first clean training, then ε rises from 0 and κ falls from 1, linearly.
 
     At the full ε from the first step all boxes overlap, and the network stays at one answer.
 
     Args:
         epsilon: the full ε, L∞, in pixel units.
-        warm_up: the fraction of training on clean images; the paper's is 2,000 of 60,000 steps.
-        ramp_up: the fraction after it over which ε and κ change; the paper's is 10,000 of 60,000.
+        warm_up: the fraction of training on clean images; the authors' is 2,000 of 60,000 steps.
+        ramp_up: the fraction after it over which ε and κ change; the authors' is 10,000 of 60,000.
         kappa: κ at the end.
 
     Returns:
         From the progress of training, 0 to 1, to the objective.
 
     References:
-        Gowal et al. 2018, §4 and Appendix A.
+        Gowal et al. 2018, and the defaults of the authors' code (`train.py`).
 
     Example:
         >>> model, digits = zoo.load("softmax"), datasets.load("mnist").take(8)

@@ -78,8 +78,7 @@ def s3_cnn() -> nn.Sequential:
 def interval_cnn() -> nn.Sequential:
     """Two convolutions of 16 and 32 filters, each halving the sides, and 50 units, for MNIST.
 
-    For interval bounds, in the shape of Gowal et al. 2018's "small" network: theirs keeps the side
-    in its second convolution, has 100 units, and is seven times as large.
+    For interval bounds (Gowal et al. 2018): small, since every layer widens the box.
     """
     return nn.Sequential(
         *_convolution(1, 16, 4, stride=2, padding=1), *_convolution(16, 32, 4, stride=2, padding=1),
