@@ -282,7 +282,7 @@ def interval_loss(epsilon: float, kappa: float = KAPPA) -> Objective:
 def interval_schedule(
     epsilon: float, *, warm_up: float = 1 / 30, ramp_up: float = 1 / 6, kappa: float = KAPPA
 ) -> Callable[[float], Objective]:
-    """The authors' schedule: first clean training, then ε rises from 0 and κ falls from 1, linearly.
+    """The authors' schedule: clean training, then ε rises from 0 and κ falls from 1, linearly.
 
     At the full ε from the first step all boxes overlap, and the network stays at one answer.
 
