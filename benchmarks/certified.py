@@ -48,14 +48,14 @@ def smoothing(count: int) -> None:
     for radius in RADII:
         held = right | (proof.classes == ABSTAIN)
         if radius:
-            for part in held.nonzero()[:, 0].split(50):
+            for part in held.nonzero()[:, 0].split(12):
                 found = attack(images[part], labels[part], epsilon=radius).images
                 answers = _answers(model, found)
                 held[part] = (answers == labels[part]) | (answers == ABSTAIN)
         columns[f"attacked {radius:g}"] = held.double().tolist()
     inside = torch.zeros(count)
     certain = (proof.classes != ABSTAIN).nonzero()[:, 0]
-    for part in certain.split(50):
+    for part in certain.split(12):
         found = attack(images[part], proof.classes[part], epsilon=proof.radii[part]).images
         answers = _answers(model, found)
         inside[part] = ((answers != proof.classes[part]) & (answers != ABSTAIN)).float()
