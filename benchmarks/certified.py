@@ -25,7 +25,7 @@ CONSOLE = Console()
 STUDY = "certified"
 SIGMA, ALPHA, SAMPLES = 0.5, 0.001, 1000
 RADII = (0.0, 0.5, 1.0, 1.58)
-"""L2; no radius exceeds 1.23 with this σ and so many draws, so that nothing is certified at 1.58."""
+"""L2; with this σ and so many draws no radius exceeds 1.23, so that 1.58 is out of reach."""
 ATTACK_SAMPLES, ATTACK_STEPS, JUDGES = 16, 20, 500
 
 
