@@ -24,12 +24,13 @@ PUBLIC = {
         AdamSearch AnalysisBySynthesis Binarized BitDepth ClassWeighted CrossNetworkNLL
         DeepImagePrior Detected Divergence Explanation FeatureSqueezing Inversion JensenShannon
         KernelDensity LatentProjection LatentSearch LevenbergMarquardt MagNet MedianFilter
-        NearestNeighbor PolishedSearch PrincipalComponents Purified ReconstructionError
-        TemperatureScaled TrainedDetector adversarial_loss at_temperature detection_rate
-        distilled_from
-        divergence divergence_apart ensemble_images epsilon_warmup fgsm_images fitted_factors
-        inversion_path invert jensen_shannon pgd_images rand_fgsm_images robust_manifold_loss
-        soft_labels threshold_at trades
+        NearestNeighbor PolishedSearch PrincipalComponents Purified RandomizedSmoothing
+        ReconstructionError SmoothedCertificate TemperatureScaled TrainedDetector
+        adversarial_loss at_temperature certified detection_rate distilled_from divergence
+        divergence_apart ensemble_images epsilon_warmup fgsm_images fitted_factors
+        gaussian_noise_loss interval_bounds interval_loss interval_margins interval_schedule
+        inversion_path invert jensen_shannon lower_confidence_bound pgd_images rand_fgsm_images
+        robust_manifold_loss soft_labels threshold_at trades
     """,
     "evaluation": """
         Case Certificates FailureIndicators MaskingReport RobustnessCurve SynthesisBounds

@@ -34,7 +34,9 @@ from armsrace.defenses.analysis_by_synthesis.free_radius import (
     started_by_clusters,
 )
 from armsrace.defenses.distillation import Teacher, at_temperature, distilled_from
+from armsrace.defenses.interval_bounds import interval_schedule
 from armsrace.defenses.latent_projection import LatentSearch, invert
+from armsrace.defenses.randomized_smoothing import gaussian_noise_loss
 from armsrace.defenses.robust_manifold import from_weights, robust_manifold_loss
 from armsrace.models import zoo
 from armsrace.models.audio import sound_classifier
@@ -372,6 +374,28 @@ RECIPES |= {
         "TRADES, beta 1, PGD of 10 steps, epsilon 0.3; bfloat16",
     ),
 }  # fmt: skip
+
+
+# Networks trained to be certified.
+
+RECIPES |= {
+    "smoothing-cnn": replace(
+        _attacked("s3-cnn", gaussian_noise_loss(0.5), "Gaussian noise, sigma .5, not clipped"),
+        epochs=10,
+    ),
+    **{
+        f"ibp-cnn-{tenths}": Recipe(
+            24,
+            200,
+            Adam,
+            one_cycle(2e-3, 0.1),
+            f"Adam, peak 2e-3; interval bounds, epsilon .{tenths}, growing to it and kappa falling "
+            "from 1 to .5 over the first half of training, after a twentieth on clean images",
+            objective=interval_schedule(tenths / 10, warm_up=0.05, ramp_up=0.45),
+        )
+        for tenths, epochs in ((1, 10), (3, 24))
+    },
+}
 
 
 # The classifier of spoken words, which is trained in its chapter and not shipped.

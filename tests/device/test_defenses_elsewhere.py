@@ -17,6 +17,7 @@ from armsrace import attacks, defenses, recipes
 from armsrace.attacks.adaptive import bpda, unrolled
 from armsrace.datasets import Dataset
 from armsrace.models.abs_vae import ClassDecoders
+from armsrace.models.classifiers import interval_cnn
 from armsrace.models.zoo import load
 from armsrace.recipes import gender_robust
 from armsrace.training.loop import fit
@@ -198,6 +199,35 @@ def nearest_neighbor(device: torch.device) -> Any:
     return model(images), built(images), found
 
 
+def smoothed(device: torch.device) -> Any:
+    """Its logits, an attack on them, and what its draws prove."""
+    model, images, labels = given(device)
+    noisy = defenses.RandomizedSmoothing(model, 0.2, samples=20)
+    found = attacks.pgd(noisy.soft, images, labels, epsilon=0.5, steps=2, norm="l2")
+    proof = noisy.certify(images, 20, 100, generator=draws())
+    answers = noisy.predict(images, 100, generator=draws())
+    return noisy(images), found, vars(proof), answers
+
+
+def counted(device: torch.device) -> Tensor:
+    return defenses.lower_confidence_bound(torch.arange(11).to(device), 10, 0.05)
+
+
+def boxed(device: torch.device) -> Any:
+    """The network of the zoo's, not trained: its answers matter, not how good they are."""
+    images, labels = SEEDS[:3].to(device), torch.arange(3).to(device)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = interval_cnn().to(device)
+    return (
+        defenses.interval_bounds(model, images - 0.1, images + 0.1),
+        defenses.interval_margins(model, images, labels, 0.1),
+        defenses.certified(model, images, labels, 0.001),
+        defenses.interval_loss(0.1)(model, images, labels),
+        defenses.interval_schedule(0.1)(0.1)(model, images, labels),
+    )
+
+
 def tempered(device: torch.device) -> Any:
     model, images, labels = given(device)
     hot = defenses.TemperatureScaled(model, 40.0)
@@ -292,6 +322,15 @@ CASES: dict[Callable[..., Any], tuple[str, ...]] = {
     on_the_way: ("inversion_path",),
     projected: ("LatentProjection", "Purified"),
     nearest_neighbor: ("NearestNeighbor",),
+    smoothed: ("RandomizedSmoothing",),
+    counted: ("lower_confidence_bound",),
+    boxed: (
+        "certified",
+        "interval_bounds",
+        "interval_loss",
+        "interval_margins",
+        "interval_schedule",
+    ),
     tempered: ("TemperatureScaled",),
     softened: ("soft_labels",),
     apart: ("divergence_apart",),
@@ -304,6 +343,7 @@ CASES: dict[Callable[..., Any], tuple[str, ...]] = {
     over(distilled): ("distilled_from",),
     over(lambda _: defenses.adversarial_loss(defenses.fgsm_images(0.2))): ("adversarial_loss",),
     over(lambda _: defenses.trades(0.2, 2)): ("trades",),
+    over(lambda _: defenses.gaussian_noise_loss(0.5)): ("gaussian_noise_loss",),
     over(warmed_up): ("epsilon_warmup",),
     over(paired): ("robust_manifold_loss",),
     over(faces): ("RECIPES",),
@@ -311,7 +351,7 @@ CASES: dict[Callable[..., Any], tuple[str, ...]] = {
     rebuilt: ("RECIPES",),
 }
 """Each with the public names that it is a case of."""
-RESULTS = {"Explanation", "Inversion"}
+RESULTS = {"Explanation", "Inversion", "SmoothedCertificate"}
 """What defenses answer, no defense itself."""
 
 

@@ -37,6 +37,13 @@ from armsrace.defenses.distillation import (
     distilled_from,
     soft_labels,
 )
+from armsrace.defenses.interval_bounds import (
+    certified,
+    interval_bounds,
+    interval_loss,
+    interval_margins,
+    interval_schedule,
+)
 from armsrace.defenses.latent_projection import (
     Inversion,
     LatentProjection,
@@ -47,6 +54,12 @@ from armsrace.defenses.latent_projection import (
 from armsrace.defenses.magnet import JensenShannon, MagNet, ReconstructionError, jensen_shannon
 from armsrace.defenses.nearest_neighbor import NearestNeighbor
 from armsrace.defenses.purifier import Purified
+from armsrace.defenses.randomized_smoothing import (
+    RandomizedSmoothing,
+    SmoothedCertificate,
+    gaussian_noise_loss,
+    lower_confidence_bound,
+)
 from armsrace.defenses.robust_manifold import divergence_apart, robust_manifold_loss
 from armsrace.deprecation import renamed
 
@@ -74,11 +87,14 @@ __all__ = [
     "PolishedSearch",
     "PrincipalComponents",
     "Purified",
+    "RandomizedSmoothing",
     "ReconstructionError",
+    "SmoothedCertificate",
     "TemperatureScaled",
     "TrainedDetector",
     "adversarial_loss",
     "at_temperature",
+    "certified",
     "detection_rate",
     "distilled_from",
     "divergence",
@@ -87,9 +103,15 @@ __all__ = [
     "epsilon_warmup",
     "fgsm_images",
     "fitted_factors",
+    "gaussian_noise_loss",
+    "interval_bounds",
+    "interval_loss",
+    "interval_margins",
+    "interval_schedule",
     "inversion_path",
     "invert",
     "jensen_shannon",
+    "lower_confidence_bound",
     "pgd_images",
     "rand_fgsm_images",
     "robust_manifold_loss",

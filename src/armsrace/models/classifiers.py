@@ -88,6 +88,17 @@ def trained_detector() -> nn.Sequential:
     return _initialized(model, nn.init.xavier_uniform_, bias=0.0)
 
 
+def interval_cnn() -> nn.Sequential:
+    """Two convolutions of 16 and 32 filters, each halving the sides, and 50 units, for MNIST.
+
+    For interval bounds (Gowal et al. 2018): small, since every layer widens the box.
+    """
+    return nn.Sequential(
+        *_convolution(1, 16, 4, stride=2, padding=1), *_convolution(16, 32, 4, stride=2, padding=1),
+        nn.Flatten(), nn.Linear(32 * 7 * 7, 50), nn.ReLU(), nn.Linear(50, 10),
+    )  # fmt: skip
+
+
 def lenet() -> nn.Sequential:
     """LeNet as Caffe has it: 20 and 50 filters of 5×5, each pooled, and 500 units, for MNIST.
 

@@ -74,10 +74,8 @@ ENTRIES: dict[str, Entry] = {
     "carlini-wagner-even": Entry(
         classifiers.carlini_wagner, "the same, trained on the other pairs", storage=torch.float16
     ),
-    "lenet": Entry(classifiers.lenet, "LeNet, 20 and 50 filters", storage=torch.float16),
-    "dense-500-150": Entry(
-        classifiers.dense_500_150, "784-500-150-10 units, dense", storage=_INT8
-    ),
+    "lenet": Entry(classifiers.lenet, "LeNet, 20 and 50 filters", storage=_INT8),
+    "dense-500-150": Entry(classifiers.dense_500_150, "784-500-150-10 units, dense", storage=_INT8),
     "cifar-cnn": Entry(
         classifiers.cifar_cnn,
         "six convolutions for CIFAR-10, 32 to 128 filters",
@@ -99,6 +97,19 @@ ENTRIES: dict[str, Entry] = {
     ),
     "manifold-pgd": Entry(classifiers.s3_cnn, "its control: the same training without the pairs"),
     "manifold-pairs": Entry(classifiers.s3_cnn, "the same on clean images and overpowered pairs"),
+    "smoothing-cnn": Entry(
+        classifiers.s3_cnn,
+        "the 16-32-64 network, trained with Gaussian noise (σ = .5)",
+        storage=torch.float16,
+    ),
+    **{
+        f"ibp-cnn-{tenths}": Entry(
+            classifiers.interval_cnn,
+            f"two convolutions and 50 units, trained on interval bounds (ε = .{tenths})",
+            storage=torch.float16,
+        )
+        for tenths in (1, 3)
+    },
     "carlini-wagner-trades": Entry(
         classifiers.carlini_wagner, "the Carlini–Wagner network, trained by TRADES (ε = .3)"
     ),

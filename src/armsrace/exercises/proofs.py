@@ -1,0 +1,158 @@
+"""Checks of the exercises on proofs: a box by hand, certifying by counting, a false certificate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from scipy import stats
+from torch import Tensor
+
+from armsrace.exercises import Exercise
+
+SIGMA, DRAWS = 0.5, 100
+
+
+def check_box(answer: object) -> None:
+    """Check four numbers: the interval bounds of a small network, and its true range.
+
+    The network is h₁ = max(0, x₁ + x₂), h₂ = max(0, x₁ + x₂ − 1), z = h₁ − h₂ on the unit square.
+    """
+    exercise = Exercise("A box by hand")
+    if not exercise.attempted(answer):
+        return
+    exercise.require(
+        isinstance(answer, Sequence) and len(answer) == 4 and not isinstance(answer, str),
+        "give four numbers: the lower and upper bound, and the true least and greatest value.",
+    )
+    assert isinstance(answer, Sequence)
+    low, high, least, greatest = (float(number) for number in answer)
+    exercise.require(
+        (low, high) != (-2, 3), "apply max(0, ·) to both ends of each unit before you subtract."
+    )
+    exercise.require(
+        (low, high) != (0, 1) or (least, greatest) != (0, 1),
+        "these are the true ends; the boxes of h₁ and h₂ are subtracted as if independent.",
+    )
+    exercise.require(
+        (low, high) == (-1, 2),
+        "h₁ is in [0, 2] and h₂ in [0, 1]; the lower bound is least h₁ − greatest h₂.",
+    )
+    exercise.require(
+        (least, greatest) == (0, 1), "with s = x₁ + x₂, z is s as long as s <= 1, and then 1."
+    )
+    exercise.confirm("The bounds forget that both units see the same x: they are three times wide.")
+
+
+def check_certify(answer: object) -> None:
+    """Check `certify(first, second, sigma, alpha)`: a class or -1, and its radius.
+
+    first: (K,) counts of the draws that choose the class. second: (K,) counts of other draws.
+    """
+    first, second = torch.tensor([30, 50, 20]), torch.tensor([100, 850, 50])
+    exercise = Exercise("Certify by counting")
+    solve = exercise.solution(answer, first, second, 0.5, 0.001)
+    if solve is None:
+        return
+    for counts, draws, sigma, alpha in (
+        (850, 1000, 0.5, 0.001), (1000, 1000, 0.25, 0.01), (70, 100, 1.0, 0.05),
+    ):  # fmt: skip
+        second = torch.tensor([draws - counts, counts, 0])
+        lower = stats.beta.ppf(alpha, counts, draws - counts + 1)
+        right = sigma * stats.norm.ppf(lower)
+        label, radius = _pair(exercise, solve(first, second, sigma, alpha))
+        exercise.require(
+            math.isfinite(radius), "all draws for one class do not make its probability 1."
+        )
+        plain = sigma * stats.norm.ppf(min(counts / draws, 1 - 1e-12))
+        exercise.require(
+            abs(radius - plain) > 1e-3,
+            "the fraction is an estimate, above the truth half of the time: use its lower bound.",
+        )
+        both = sigma * stats.norm.ppf(stats.beta.ppf(alpha / 2, counts, draws - counts + 1))
+        exercise.require(abs(radius - both) > 1e-6, "the bound is one-sided: alpha is not halved.")
+        exercise.require(
+            label == 1 and abs(radius - right) < 1e-3 * max(right, 1),
+            f"for {counts} of {draws} draws, σ = {sigma} and α = {alpha} the radius is "
+            f"{right:.4f}, yours {radius:.4f}.",
+        )
+    label, radius = _pair(
+        exercise, solve(torch.tensor([60, 40]), torch.tensor([400, 600]), 0.5, 0.001)
+    )
+    exercise.require(
+        label != 1, "the first draws alone choose the class: the second may not change the choice."
+    )
+    exercise.require(
+        label == -1, "abstain, with -1, where the lower bound of the probability is not above 1/2."
+    )
+    exercise.require(radius == 0, "where you abstain, the radius is 0.")
+    exercise.confirm("Two sets of draws and one quantile: the whole certificate.")
+
+
+def _pair(exercise: Exercise, found: Any) -> tuple[int, float]:
+    """Class and radius."""
+    exercise.require(
+        isinstance(found, Sequence) and len(found) == 2, "return the class and the radius."
+    )
+    return int(found[0]), float(found[1])
+
+
+def careless_radius(votes: Tensor, sigma: float = SIGMA) -> Tensor:
+    """A false certificate: radii (N,) from the votes (N, K) that also chose the class.
+
+    The fraction of the votes stands for the probability. It is not a lower bound of it.
+    """
+    share = votes.amax(dim=1).double() / votes.sum(dim=1)
+    return sigma * torch.special.ndtri(share.clamp_max(1 - 1e-6))
+
+
+def check_break(answer: object) -> None:
+    """Check `break_it(points, weights, bias, radii)`: perturbations (N, D) within the radii.
+
+    The classifier says 1 where w · x + b > 0 and else 0; smoothed, it is the same classifier. The
+    radii are `careless_radius` of 100 draws. Each is to be broken where it can be.
+    """
+    points, weights, bias, votes = _linear_votes(400)
+    radii = careless_radius(votes)
+    exercise = Exercise("Break a false certificate")
+    solve = exercise.solution(answer, points, weights, bias, radii)
+    if solve is None:
+        return
+    delta = torch.as_tensor(solve(points, weights, bias, radii)).double()
+    exercise.require(
+        delta.shape == points.shape,
+        f"return one perturbation per point, {tuple(points.shape)}, got {tuple(delta.shape)}.",
+    )
+    exercise.require(bool((delta.norm(dim=1) <= radii).all()), "stay within the claimed radius.")
+    margins = points @ weights + bias
+    breakable = margins.abs() / weights.norm() < radii * (1 - 1e-3)
+    broken = ((points + delta) @ weights + bias > 0) != (margins > 0)
+    exercise.require(
+        bool(broken.any()), "the shortest way to the other side is along w, toward the boundary."
+    )
+    exercise.require(
+        bool(broken[breakable].all()),
+        f"you broke {int(broken.sum())}, but {int(breakable.sum())} radii reach the boundary.",
+    )
+    share = broken.double().mean().item()
+    lower = torch.as_tensor(
+        stats.beta.ppf(0.001, votes.amax(1), DRAWS - votes.amax(1) + 1)
+    ).clamp_min(0.5)
+    sound = margins.abs() / weights.norm() < SIGMA * torch.special.ndtri(lower)
+    exercise.confirm(
+        f"{share:.0%} of the careless radii are false; of those by the lower bound at α = .001, "
+        f"{sound.double().mean().item():.1%}."
+    )
+
+
+def _linear_votes(count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Points (N, 5), a linear classifier, and the votes (N, 2) of its 100 draws for each."""
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randn(5, generator=generator).double()
+    bias = torch.tensor(0.2).double()
+    points = 0.4 * torch.randn(count, 5, generator=generator).double()
+    noise = torch.randn(count, DRAWS, 5, generator=generator).double()
+    ones = ((points[:, None] + SIGMA * noise) @ weights + bias > 0).sum(dim=1)
+    return points, weights, bias, torch.stack([DRAWS - ones, ones], dim=1)
