@@ -42,6 +42,15 @@ class Case:
             targets=self.targets,
         )  # fmt: skip
 
+    def counted(self, spec: AttackSpec) -> tuple[AttackResult, Counting]:
+        """The attack run anew, once, on a function: a model that counts, which comes with it."""
+        name = f"{spec.name} counted"
+        if name not in self.known:
+            counting = Counting(self.model).eval()
+            function = replace(self, model=lambda images: counting(images))  # type: ignore[arg-type]
+            self.known[name] = function.again(spec), counting
+        return self.known[name]
+
     def part(self, order: list[int]) -> Case:
         """The images of the case at these places."""
         targets = None if self.targets is None else self.targets[order]
