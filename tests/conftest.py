@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+import armsrace.publishing  # noqa: F401 (before any test has nbformat imported, which it hastens)
 from armsrace import zoo
 from armsrace.datasets import Dataset, embedded
 from tests.perturbation import Perturbation

@@ -42,6 +42,15 @@ class Case:
             targets=self.targets,
         )  # fmt: skip
 
+    def counted(self, spec: AttackSpec) -> tuple[AttackResult, Counting]:
+        """The attack run anew, once, on a function: a model that counts, which comes with it."""
+        name = f"{spec.name} counted"
+        if name not in self.known:
+            counting = Counting(self.model).eval()
+            function = replace(self, model=NoModule(counting))  # type: ignore[arg-type]
+            self.known[name] = function.again(spec), counting
+        return self.known[name]
+
     def part(self, order: list[int]) -> Case:
         """The images of the case at these places."""
         targets = None if self.targets is None else self.targets[order]
@@ -53,6 +62,16 @@ class Case:
             model = copy.deepcopy(self.model).double()
             self.known["in float64"] = replace(self, model=model, images=self.images.double())
         return self.known["in float64"]
+
+
+class NoModule:
+    """A module as a plain callable; its deep copy has a copy of the module."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return self.module(images)
 
 
 class Counting(nn.Module):

@@ -121,7 +121,7 @@ SPECS = (
     ),
     AttackSpec("fab-l2-few", attacks.fab, {"steps": 5, "norm": "l2", "candidates": 3}, "l2", None),
     AttackSpec("ddn", attacks.ddn, {"steps": 20}, "l2", budget=None),
-    AttackSpec("alma-l2", attacks.alma, {"steps": 40}, "l2", budget=None),
+    AttackSpec("alma-l2", attacks.alma, {"steps": 30}, "l2", budget=None),
     AttackSpec("alma-l1", attacks.alma, {"steps": 40, "norm": "l1"}, "l1", budget=None),
     AttackSpec("superdeepfool", attacks.superdeepfool, {"steps": 5}, "l2", budget=None),
     AttackSpec(
@@ -156,7 +156,7 @@ SPECS = (
         budget=None,
     ),
     AttackSpec(
-        "brendel-bethge-l0", attacks.brendel_bethge, {"steps": 10, "decays": 3, "norm": "l0"}, "l0",
+        "brendel-bethge-l0", attacks.brendel_bethge, {"steps": 6, "decays": 3, "norm": "l0"}, "l0",
         budget=None,
     ),
     AttackSpec(
@@ -207,7 +207,8 @@ SPECS = (
         **NOISY,
     ),
     AttackSpec(
-        "pointwise", attacks.pointwise, {"restarts": 1, "norm": "l2"}, "l2", budget=None, **DECIDED
+        "pointwise", attacks.pointwise, {"restarts": 1, "norm": "l2", "queries": 200}, "l2",
+        budget=None, **DECIDED,
     ),
     AttackSpec(
         "finite-difference-spsa", attacks.finite_difference, {"steps": 3, "samples": 60},
@@ -244,7 +245,7 @@ SPECS = (
     ),
     AttackSpec(
         "carlini-wagner-l0", attacks.carlini_wagner_l0,
-        {"steps": 10, "step_size": 0.3, "initial_constant": 50.0, "largest_constant": 100.0,
-         "drop": 0.5}, norm="l0", budget=None,
+        {"steps": 7, "step_size": 0.3, "initial_constant": 50.0, "largest_constant": 100.0,
+         "drop": 0.7}, norm="l0", budget=None,
     ),
 )  # fmt: skip

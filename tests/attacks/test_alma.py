@@ -33,7 +33,7 @@ def test_the_distance_is_almost_exact_on_a_linear_model(
     # With a target other classes may be in between: the distance is a lower bound.
     exact = each.amin(dim=1) if targets is None else each.gather(1, targets[:, None])[:, 0]
     found = attacks.alma(
-        model, images, labels, norm=norm, targets=targets, steps=800, bounds=Bounds(-2, 3)
+        model, images, labels, norm=norm, targets=targets, steps=500, bounds=Bounds(-2, 3)
     )
     sizes = evaluation.perturbation_sizes(images, found, norm)
     assert found.success.all()

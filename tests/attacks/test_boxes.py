@@ -52,10 +52,23 @@ def in_box(case: Case, spec: AttackSpec, bounds: Bounds) -> tuple[Tensor, Tensor
     return (result.images - bounds.lower) / bounds.width, result.success
 
 
+@pytest.fixture(scope="module")
+def cases(trained: nn.Module, digits: tuple[Tensor, Tensor]) -> dict[bool, Case]:
+    """Digits in [0, 1] in float64 for attacks that draw, of which a median is wanted, and others.
+
+    Each remembers what an attack found, for both boxes.
+    """
+    counts = {True: 40, False: 6}
+    return {
+        random: Case(trained, digits[0][:count], digits[1][:count]).double()
+        for random, count in counts.items()
+    }
+
+
 @pytest.mark.parametrize("bounds", BOXES, ids=["255", "symmetric"])
 @pytest.mark.parametrize("spec", [*SPECS, *DEFAULTS], ids=lambda spec: spec.name)
 def test_the_same_images_in_any_box(
-    spec: AttackSpec, bounds: Bounds, trained: nn.Module, digits: tuple[Tensor, Tensor]
+    spec: AttackSpec, bounds: Bounds, cases: dict[bool, Case]
 ) -> None:
     """Bit for bit it cannot be: scaling rounds. In float64 the images agree to 1e-7.
 
@@ -63,8 +76,7 @@ def test_the_same_images_in_any_box(
     their perturbations are of the same size. An attack that draws derives its numbers from the
     pixels of each image, which differ: there the success and the median distance agree.
     """
-    count = 40 if spec.random else 6
-    case = Case(trained, digits[0][:count], digits[1][:count]).double()
+    case = cases[spec.random]
     expected = case.run(spec)
     images, success = in_box(case, spec, bounds)
     if not spec.random:

@@ -29,8 +29,9 @@ BUDGETED = tuple(spec for spec in SPECS if spec.budget)
 every_attack = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def case(trained: nn.Module, digits: Digits) -> Case:
+    """Remembers what each attack finds, with which many tests compare."""
     return Case(trained, digits[0][:6], digits[1][:6])
 
 
@@ -80,7 +81,7 @@ def test_the_default_dtype_changes_nothing(spec: AttackSpec, case: Case) -> None
     torch.set_default_dtype(torch.float32)
     assert result.images.dtype == torch.float32
     # A substitute is a new network, whose weights are drawn in the default dtype.
-    assert spec.name == "substitute" or torch.equal(result.images, case.again(spec).images)
+    assert spec.name == "substitute" or torch.equal(result.images, case.run(spec).images)
 
 
 @pytest.mark.parametrize("dtype", HALVES, ids=str)

@@ -213,7 +213,7 @@ def _thousand(nearest: int) -> tuple[Callable[[Tensor], Tensor], Tensor, Tensor,
 
 
 DEEPFOOL = partial(attacks.deepfool, overshoot=1e-6, bounds=WIDE)
-FAB = partial(attacks.fab, norm="l2", steps=3, bounds=WIDE)
+FAB = partial(attacks.fab, norm="l2", steps=1, bounds=WIDE)
 SUPERDEEPFOOL = partial(attacks.superdeepfool, overshoot=1e-6, bounds=WIDE)
 
 

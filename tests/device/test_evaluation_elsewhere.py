@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
@@ -14,6 +15,7 @@ from torch import Tensor
 from armsrace import attacks, evaluation
 from armsrace.defenses import Binarized, NearestNeighbor, Purified
 from armsrace.evaluation.arena import ATTACKS, DEFENSES, Defended, Job, defenses, measure
+from armsrace.evaluation.arena.attacks import Entry
 from armsrace.evaluation.arena.jobs import digits
 from tests.device.test_attacks_elsewhere import draws, given
 from tests.device.test_defenses_elsewhere import QUICK, explaining
@@ -160,8 +162,16 @@ def remembering(device: torch.device) -> Defended:
     return Defended(model, model, explanations=explanations)
 
 
+def briefly(entry: Entry) -> Entry:
+    """The arena's attack, five steps of each of its phases."""
+    given, keywords = entry.settings(slow=True), inspect.signature(entry.run).parameters
+    phases = {"approach_steps", "steps", "final_steps"} & keywords.keys()
+    less = {name: min(given.get(name, 5), 5) for name in phases}
+    return replace(entry, reduced_options={**(entry.reduced_options or {}), **less})
+
+
 def attacked(device: torch.device, defense: str, attack: str) -> Any:
-    entry = ATTACKS[attack]
+    entry = briefly(ATTACKS[attack])
     row = remembering(device) if entry.needs else defended(defense, str(device))
     images, labels = (part.to(device) for part in digits(0, 1))
     found = entry.attack(row, images, labels, seed=0, slow=True)

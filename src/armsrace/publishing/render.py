@@ -30,8 +30,12 @@ from armsrace.resources import replacing
 SOURCES = ("book", "chapters", "src", "data")
 EXECUTES = "Executing notebook"
 # Sphinx can read and write pages in parallel, but Jupyter Book's command has no option for it.
+# And for each citation, pybtex has all installed packages searched for what they offer to it.
 PROGRAM = """
-from functools import partial
+import importlib.metadata
+from functools import cache, partial
+import armsrace.publishing
+importlib.metadata.entry_points = cache(importlib.metadata.entry_points)
 from jupyter_book import sphinx
 from jupyter_book.cli.main import main
 sphinx.build_sphinx = partial(sphinx.build_sphinx, jobs={jobs})
