@@ -385,17 +385,14 @@ RECIPES |= {
     ),
     **{
         f"ibp-cnn-{tenths}": Recipe(
-            24,
-            200,
-            Adam,
-            one_cycle(2e-3, 0.1),
+            24, 200, Adam, one_cycle(2e-3, 0.1),
             f"Adam, peak 2e-3; interval bounds, epsilon .{tenths}, growing to it and kappa falling "
             "from 1 to .5 over the first half of training, after a twentieth on clean images",
             objective=interval_schedule(tenths / 10, warm_up=0.05, ramp_up=0.45),
         )
-        for tenths, epochs in ((1, 10), (3, 24))
+        for tenths in (1, 3)
     },
-}
+}  # fmt: skip
 
 
 # The classifier of spoken words, which is trained in its chapter and not shipped.
