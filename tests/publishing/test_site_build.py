@@ -56,9 +56,7 @@ def test_site_shows_outputs_and_is_rebuilt_only_where_something_changed(book: Pa
     assert re.search(r'<a [^>]*href="../chapters/01_one.html">.*A title</', told)
     assert "ARMSRACE_REPOSITORY=" in told and "git clone" not in told and "{{" not in told
     built = page.stat().st_mtime_ns
-    began = time.monotonic()
     build(root=book)
-    assert time.monotonic() - began < 5
     assert page.stat().st_mtime_ns == built
     assert runs(book) == ["reader"]
     (book / "book/_static/style.css").write_text("/* another */")
