@@ -53,33 +53,29 @@ class LinearSynthesis(nn.Module):
 
     def coordinates(self, images: Tensor) -> Tensor:
         """Bᵀ(x − m) of each piece, (N, K M, L), of images (N, C, H, W) or (N, P)."""
-        flat = images.flatten(1)
-        along = (flat @ self.factors.transpose(1, 2).flatten(0, 1).T).view(
-            len(flat), len(self.means), -1
-        )
-        return along - torch.einsum("ipl,ip->il", self.factors, self.means)
+        return _coordinates(images.flatten(1), self.means, self.factors)
 
-    def costs(self, images: Tensor) -> Tensor:
-        """q(x) of each piece, (N, K M), of images (N, C, H, W) or (N, P)."""
-        return self.costs_at(images, self.coordinates(images))
+    def costs(self, images: Tensor, coordinates: Tensor | None = None) -> Tensor:
+        """q(x) of each piece, (N, K M), of images (N, C, H, W) or (N, P).
 
-    def costs_at(self, images: Tensor, coordinates: Tensor) -> Tensor:
-        """`costs` where the coordinates (N, K M, L) are known."""
-        flat = images.flatten(1)
-        distances = (
-            flat.square().sum(dim=1, keepdim=True)
-            - 2 * flat @ self.means.T
-            + self.means.square().sum(dim=1)
-        )
-        return distances - coordinates.square().sum(dim=2) + self.offsets
+        The coordinates (N, K M, L) may be given where they are known.
+        """
+        return _costs(images.flatten(1), self.means, self.factors, self.offsets, coordinates)
 
     def explanations(self, images: Tensor) -> Tensor:
         """E(x) of each piece, (N, K M, P), of images (N, C, H, W) or (N, P)."""
         return self.means + torch.einsum("ipl,nil->nip", self.factors, self.coordinates(images))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, K) of images (N, C, H, W): minus the least cost of the class's pieces."""
-        return -self.costs(images).view(len(images), self.classes, self.pieces).amin(dim=2)
+        """Logits (N, K) of images (N, C, H, W): the least cost of all, minus that of each class.
+
+        Computed in float64 whatever the images are, since proofs are about exact costs; what is left
+        after the subtraction is rounded to the images' dtype, which keeps their order.
+        """
+        exact = images.flatten(1).double()
+        parts = (part.double() for part in (self.means, self.factors, self.offsets))
+        costs = _costs(exact, *parts).view(len(images), self.classes, self.pieces).amin(dim=2)
+        return (costs.amin(dim=1, keepdim=True) - costs).to(images.dtype)
 
     @torch.no_grad()
     def project(self, largest: float = LARGEST_NORM) -> None:
@@ -116,6 +112,23 @@ class LinearSynthesis(nn.Module):
                 self.factors[place] = factors.to(flat)
                 self.offsets[place] = 0
         self.project()
+
+
+def _coordinates(flat: Tensor, means: Tensor, factors: Tensor) -> Tensor:
+    """Bᵀ(x − m) of each piece, (N, I, L), of images (N, P)."""
+    along = flat @ factors.transpose(1, 2).flatten(0, 1).T
+    return along.view(len(flat), len(means), -1) - torch.einsum("ipl,ip->il", factors, means)
+
+
+def _costs(
+    flat: Tensor, means: Tensor, factors: Tensor, offsets: Tensor, along: Tensor | None = None
+) -> Tensor:
+    """q(x) of each piece, (N, I), of images (N, P)."""
+    along = _coordinates(flat, means, factors) if along is None else along
+    distances = (
+        flat.square().sum(dim=1, keepdim=True) - 2 * flat @ means.T + means.square().sum(dim=1)
+    )
+    return distances - along.square().sum(dim=2) + offsets
 
 
 def _clusters(points: Tensor, count: int, rounds: int) -> Tensor:

@@ -94,7 +94,7 @@ def certify(
     """Prove for each image a radius within which the model keeps its decision.
 
     The theorem is about exact arithmetic, with a margin of 2⁻²⁰ between costs, more than float64
-    rounds a cost by. Float32 may decide otherwise at images whose costs are closer than that.
+    rounds a cost by. The model computes its costs in float64, so this holds for it as it runs.
 
     Args:
         model: with weights that float16 holds, as on disk.

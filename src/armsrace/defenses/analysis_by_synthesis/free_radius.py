@@ -177,7 +177,7 @@ def radius_loss(epsilon: float) -> Objective:
         model.project()
         products = Products.of(model)
         along = model.coordinates(images)
-        costs = model.costs_at(images, along)
+        costs = model.costs(images, along)
         with torch.no_grad():
             own = own_pieces(model, costs, labels)
             rivals = rival_pieces(model, labels)
