@@ -69,8 +69,8 @@ class LinearSynthesis(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, K) of images (N, C, H, W): the least cost of all, minus that of each class.
 
-        Computed in float64 whatever the images are, since proofs are about exact costs; what is left
-        after the subtraction is rounded to the images' dtype, which keeps their order.
+        Computed in float64 whatever the images are, since proofs are about exact costs. What is
+        left after the subtraction is rounded to the images' dtype, which keeps the order.
         """
         exact = images.flatten(1).double()
         parts = (part.double() for part in (self.means, self.factors, self.offsets))
