@@ -7,7 +7,10 @@ from scipy import stats
 from armsrace.exercises import ExerciseError
 from armsrace.exercises import proofs as chapter
 
-CHECKS = [chapter.check_box, chapter.check_certify, chapter.check_break]
+CHECKS = [
+    chapter.check_dual, chapter.check_box, chapter.check_tangent, chapter.check_certify,
+    chapter.check_break,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -17,7 +20,7 @@ def test_nothing_is_not_judged(check, answer, capsys) -> None:
     assert "not attempted yet" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("check", CHECKS[1:])
+@pytest.mark.parametrize("check", CHECKS[2:])
 @pytest.mark.parametrize("answer", [lambda *_: None, lambda *_: ...])
 def test_an_empty_function_is_not_judged(check, answer, capsys) -> None:
     check(answer)
@@ -55,7 +58,14 @@ def toward(points, weights, bias, radii, longer=1.0, back=1.0):
     return back * longer * (0.9999 * radii * side)[:, None] * weights / weights.norm()
 
 
+def least(value, slope, point, low, high):
+    """The right answer to the exercise on tangents."""
+    return value + torch.minimum(slope * (low - point), slope * (high - point)).sum()
+
+
 RIGHT = {
+    "A dual by hand": (chapter.check_dual, (0.8284271, 1.1715729)),
+    "The least value of a tangent": (chapter.check_tangent, least),
     "A box by hand": (chapter.check_box, (-1, 2, 0, 1)),
     "Certify by counting": (chapter.check_certify, certify),
     "Break a false certificate": (chapter.check_break, toward),
@@ -72,6 +82,18 @@ def test_right(name, capsys) -> None:
 @pytest.mark.parametrize(
     ("check", "wrong", "hint"),
     [
+        (chapter.check_dual, 0.83, "two numbers"),
+        (chapter.check_dual, (1, 1.1547), "not the best one"),
+        (chapter.check_dual, (0.7, 1.17), "derivative by s"),
+        (chapter.check_dual, (0.8284, 1.3726), "squared distance"),
+        (chapter.check_dual, (0.8284, 1.2), "the root of"),
+        (
+            chapter.check_tangent,
+            lambda v, g, p, low, high: least(v, g, 0 * p, low, high),
+            "measure each end from there",
+        ),
+        (chapter.check_tangent, lambda v, *_: v, "smaller product"),
+        (chapter.check_tangent, lambda *a: least(*a) - 0.1, "a weak one"),
         (chapter.check_box, (-1, 2), "four numbers"),
         (chapter.check_box, (-2, 3, 0, 1), "both ends of each unit"),
         (chapter.check_box, (0, 1, 0, 1), "as if independent"),

@@ -1,4 +1,8 @@
-"""Checks of the exercises on proofs: a box by hand, certifying by counting, a false certificate."""
+"""Checks of the exercises on proofs.
+
+A dual by hand, the least value of a tangent, a box by hand, certifying by counting, and a false
+certificate.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,67 @@ from torch import Tensor
 from armsrace.exercises import Exercise
 
 SIGMA, DRAWS = 0.5, 100
+
+
+def check_dual(answer: object) -> None:
+    """Check s and the radius of one pixel without a box: q_h(δ) = ½δ², q_k(δ) = (δ − 2)²."""
+    exercise = Exercise("A dual by hand")
+    if not exercise.attempted(answer):
+        return
+    exercise.require(
+        isinstance(answer, Sequence) and len(answer) == 2 and not isinstance(answer, str),
+        "give two numbers: the best s, and the radius.",
+    )
+    assert isinstance(answer, Sequence)
+    s, radius = (float(number) for number in answer)
+    best, squared = 2 * math.sqrt(2) - 2, 24 - 16 * math.sqrt(2)
+    exercise.require(
+        abs(s - 1) > 1e-3, "s = 1 gives a proof, 4/3 for the square, but not the best one."
+    )
+    exercise.require(
+        abs(s - best) < 1e-3,
+        "the least value of F_s is 4s − 4s² / (1 + s/2); where is its derivative by s zero?",
+    )
+    exercise.require(
+        abs(radius - squared) > 1e-3, "that is the squared distance: the radius is its root."
+    )
+    exercise.require(
+        abs(radius - math.sqrt(squared)) < 1e-3,
+        "the radius is the root of the least value of F_s at your s.",
+    )
+    exercise.confirm("At δ = 4 − 2√2 both costs are equal, and the radius is exactly that δ.")
+
+
+def check_tangent(answer: object) -> None:
+    """Check `least(value, slope, point, low, high)`: the least value of a tangent on a box."""
+    generator = torch.Generator().manual_seed(0)
+    exercise = Exercise("The least value of a tangent")
+    draw = torch.rand(4, 6, generator=generator).double()
+    solve = exercise.solution(answer, 1.0, draw[0] - 0.5, draw[1] / 2, -draw[2], draw[3] / 2 + 0.5)
+    if solve is None:
+        return
+    for _ in range(20):
+        draw = torch.rand(5, 6, generator=generator).double()
+        low, high = -draw[0], 1 - draw[0]
+        point, slope = low + draw[1], 4 * draw[2] - 2
+        value = float(3 * draw[3, 0])
+        corners = torch.cartesian_prod(*torch.stack([low, high], dim=1))
+        right = float((value + (corners - point) @ slope).min())
+        found = float(solve(value, slope, point, low, high))
+        away = float(value + torch.minimum(slope * low, slope * high).sum())
+        exercise.require(
+            abs(found - away) > 1e-9 or abs(right - away) < 1e-9,
+            "the tangent is at the point: measure each end from there.",
+        )
+        exercise.require(
+            found <= right + 1e-9,
+            "each pixel may be at either end: take the smaller product, pixel by pixel.",
+        )
+        exercise.require(
+            found >= right - 1e-9,
+            f"that is below the tangent's least value, {right:.4f}: a valid bound, but a weak one.",
+        )
+    exercise.confirm("With exact numbers these lines are the whole of the checker.")
 
 
 def check_box(answer: object) -> None:

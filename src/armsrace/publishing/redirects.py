@@ -26,7 +26,9 @@ MOVED = {
     "17_analysis_by_synthesis": "analysis_by_synthesis",
     "18_synthesis_bounds": "synthesis_bounds",
     "19_the_arena": "arena",
+    "22_arena": "arena",
     "21_beyond_images": "beyond_images",
+    "24_beyond_images": "beyond_images",
 }
 """The name that each page once had, and the topic of the chapter that it is now."""
 
