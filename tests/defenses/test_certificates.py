@@ -372,3 +372,25 @@ def test_bad_input_is_named(model, digits) -> None:
         evaluation.certify(model, digits.images.double() * 0.1)
     with pytest.raises(ValueError, match="norm"):
         evaluation.certify(model, digits.images, norm="l1")
+    finer = small(0, pixels=784)
+    finer.means.data += 1e-9
+    with pytest.raises(ValueError, match="weights that are multiples"):
+        evaluation.certify(finer.double(), digits.images)
+
+
+@pytest.mark.parametrize("classes", [0, 1, 4, 7])
+def test_classes_that_do_not_fit_are_refused(classes: int) -> None:
+    parts = [part.double().numpy() for part in certificate._parts(small(0))]
+    with pytest.raises(ValueError, match="classes must be 2 or more"):
+        check_certificate.Checker(*parts, classes=classes)
+    with pytest.raises(ValueError, match="must fit"):
+        check_certificate.Checker(parts[0], parts[1], parts[2][:2], classes=3)
+
+
+def test_the_checker_rounds_nothing_that_it_is_given(model, proved) -> None:
+    """Wider numbers would be rounded to another image, whose proof it is not."""
+    image, label, radius, duals, norm = next(rows(proved))
+    exact = certificate.checker(model)
+    assert not exact.proves(image.astype(np.longdouble), label, radius, duals, norm)
+    assert not exact.proves(image + 0j, label, radius, duals, norm)
+    assert not exact.proves(image, float(label), radius, duals, norm)

@@ -12,11 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from armsrace import attacks, evaluation
+from armsrace import attacks, evaluation, zoo
 from armsrace.defenses import Binarized, NearestNeighbor, Purified
 from armsrace.evaluation.arena import ATTACKS, DEFENSES, Defended, Job, defenses, measure
 from armsrace.evaluation.arena.attacks import Entry
 from armsrace.evaluation.arena.jobs import digits
+from armsrace.models.linear_synthesis import LinearSynthesis
 from tests.device.test_attacks_elsewhere import draws, given
 from tests.device.test_defenses_elsewhere import QUICK, explaining
 from tests.elsewhere import same_on_both
@@ -99,6 +100,13 @@ def halfspaces(device: torch.device, norm: Any) -> Tensor:
     return evaluation.halfspace_bounds(*given, norm=norm, rounds=1, search=QUICK)
 
 
+def certificates(device: torch.device, norm: Any) -> Any:
+    _, images, _ = given(device)
+    model = zoo.load("linear-synthesis", device)
+    assert isinstance(model, LinearSynthesis)
+    return evaluation.certify(model, images[:2], norm=norm, pieces=2)
+
+
 CASES: dict[Callable[..., Any], tuple[str, ...]] = {
     spread: ("attack_in_batches", "seeded"),
     worst_case: ("autoattack", "worst_case"),
@@ -112,11 +120,13 @@ CASES: dict[Callable[..., Any], tuple[str, ...]] = {
     linf_bounds: ("linf_bounds",),
     partial(halfspaces, norm="l2"): ("halfspace_bounds",),
     partial(halfspaces, norm="linf"): ("halfspace_bounds",),
+    partial(certificates, norm="l2"): ("certify",),
+    partial(certificates, norm="linf"): ("certify",),
 }
 """Each with the public names that it is a case of."""
 RESULTS = {
-    "Case", "FailureIndicators", "MaskingReport", "RobustnessCurve", "SynthesisBounds",
-    "TargetCases", "WorstCase",
+    "Case", "Certificates", "FailureIndicators", "MaskingReport", "RobustnessCurve",
+    "SynthesisBounds", "TargetCases", "WorstCase",
 }  # fmt: skip
 """What evaluations answer, no evaluation itself."""
 COUNTS = {"mean_interval", "wilson", "with_interval"}

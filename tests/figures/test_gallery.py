@@ -17,12 +17,14 @@ from armsrace.publishing.layout import notebooks
 from armsrace.resources import CLONE, chapter_file
 
 PAGE = CLONE / "book" / "gallery.md"
-# What defenses are put together from, and one of whose networks none is shipped.
+# What defenses are put together from, what proves, and one of whose networks none is shipped.
 PARTS = {
     "adversarial_loss", "trades", "epsilon_warmup", "TemperatureScaled", "at_temperature",
     "soft_labels",
     "divergence_apart", "Purified", "Inversion", "LatentSearch", "invert", "inversion_path",
     "Detected", "detection_rate", "divergence", "jensen_shannon", "threshold_at",
+    "RandomizedSmoothing", "SmoothedCertificate", "lower_confidence_bound",
+    "certified", "interval_bounds", "interval_margins", "interval_schedule",
     "AdamSearch", "LevenbergMarquardt", "PolishedSearch", "Explanation", "fitted_factors",
 }  # fmt: skip
 DARK, FAINT = torch.ones(1, 4, 4), torch.full((1, 4, 4), 0.25)

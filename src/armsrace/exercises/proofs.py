@@ -20,10 +20,15 @@ SIGMA, DRAWS = 0.5, 100
 
 
 def check_dual(answer: object) -> None:
-    """Check s and the radius of one pixel without a box: q_h(δ) = ½δ², q_k(δ) = (δ − 2)²."""
+    """Check `dual()`: s and the radius for one pixel without a box.
+
+    The costs are q_h(δ) = ½δ² and q_k(δ) = (δ − 2)².
+    """
     exercise = Exercise("A dual by hand")
-    if not exercise.attempted(answer):
+    solve = exercise.solution(answer)
+    if solve is None:
         return
+    answer = solve()
     exercise.require(
         isinstance(answer, Sequence) and len(answer) == 2 and not isinstance(answer, str),
         "give two numbers: the best s, and the radius.",
@@ -81,13 +86,15 @@ def check_tangent(answer: object) -> None:
 
 
 def check_box(answer: object) -> None:
-    """Check four numbers: the interval bounds of a small network, and its true range.
+    """Check `box()`, four numbers: the interval bounds of a small network, and its true range.
 
     The network is h₁ = max(0, x₁ + x₂), h₂ = max(0, x₁ + x₂ − 1), z = h₁ − h₂ on the unit square.
     """
     exercise = Exercise("A box by hand")
-    if not exercise.attempted(answer):
+    solve = exercise.solution(answer)
+    if solve is None:
         return
+    answer = solve()
     exercise.require(
         isinstance(answer, Sequence) and len(answer) == 4 and not isinstance(answer, str),
         "give four numbers: the lower and upper bound, and the true least and greatest value.",

@@ -128,6 +128,10 @@ def certify(
     scaled = images.double() * 2.0**check_certificate.PIXEL
     if not torch.equal(scaled, scaled.floor()):
         raise ValueError("images must be multiples of 2^-52, as float32 pixels k/255 are")
+    for part in _parts(model):
+        grid = part.detach().double() * 2.0**check_certificate.WEIGHT
+        if not torch.equal(grid, grid.floor()):
+            raise ValueError("model must have weights that are multiples of 2^-24, as float16 is")
     search = _Search(model, pieces)
     one = search.linf if norm == "linf" else search.l2
     with torch.no_grad():

@@ -9,7 +9,8 @@ image's class plus MARGIN. Then for any weights t_h >= 0 of sum S <= 1, if ‖B_
 
 and F is convex: q_k is, and so is ‖δ‖² − Σ t_h q_h(x + δ). Its tangent at any δ* is below it, and
 the least value of the tangent on the box is the sum of each pixel's least. If that is at least r²
-for every rival piece, no image within the L2 distance r is misclassified. In L∞ the same holds with
+for every rival piece, no image of the box within the L2 distance r, r included, is
+classified otherwise. In L∞ the same holds with
 the box lo = max(−r, −x), hi = min(r, 1 − x), S = 1, and Σ (δ − lo)(δ − hi) <= 0 in place of ‖δ‖²
 (and 0 in place of r²). δ* is computed in floating point: whatever it is, what is checked is exact.
 """
@@ -17,6 +18,7 @@ the box lo = max(−r, −x), hi = min(r, 1 − x), S = 1, and Σ (δ − lo)(δ
 from __future__ import annotations
 
 import hashlib
+import operator
 import sys
 from fractions import Fraction
 from typing import Any
@@ -30,7 +32,10 @@ PIXEL, WEIGHT, DUAL, MARGIN = 52, 24, 30, 20
 
 def whole(values: Any, bits: int) -> Array:
     """The values times 2^bits as Python integers; a ValueError if one is no integer."""
-    scaled = np.ldexp(np.asarray(values, dtype=np.float64), bits)
+    values = np.asarray(values)
+    if values.dtype.kind not in "fiu" or values.dtype.itemsize > 8:
+        raise ValueError("numbers must be float64 or narrower")
+    scaled = np.ldexp(values.astype(np.float64), bits)
     if not (np.isfinite(scaled).all() and (scaled == np.floor(scaled)).all()):
         raise ValueError(f"a number is no multiple of 2^-{bits}")
     return np.vectorize(int, otypes=[object])(scaled)
@@ -42,6 +47,14 @@ class Checker:
     def __init__(self, means: Any, factors: Any, offsets: Any, classes: int = 10) -> None:
         self.floats = [np.asarray(part, dtype=np.float64) for part in (means, factors, offsets)]
         self.means, self.factors, self.offsets = (whole(part, WEIGHT) for part in self.floats)
+        if classes < 2 or not len(self.means) or len(self.means) % classes:
+            raise ValueError("classes must be 2 or more and divide the pieces")
+        if (
+            self.means.ndim != 2 or self.factors.ndim != 3
+            or self.factors.shape[:2] != self.means.shape
+            or self.offsets.shape != (len(self.means),)
+        ):  # fmt: skip
+            raise ValueError("means, factors and offsets must fit")
         self.classes, self.pieces = classes, len(self.means) // classes
         if not all(at_most_one(factor) for factor in self.factors):
             raise ValueError("factors must have norm at most 1")
@@ -49,6 +62,7 @@ class Checker:
     def proves(self, image: Any, label: int, radius: float, duals: Any, norm: str = "l2") -> bool:
         """Whether `duals` (rival pieces, M) prove this radius around the image (P,)."""
         try:
+            label = operator.index(label)
             x, weights = whole(image, PIXEL), whole(duals, DUAL)
             one, reach = 1 << PIXEL, np.floor(np.ldexp(float(radius), PIXEL) + 1)
             if norm not in ("l2", "linf") or not 0 < radius < float("inf"):
@@ -134,7 +148,7 @@ class Checker:
 
 
 def at_most_one(factor: Array) -> bool:
-    """Whether a factor (P, L) of multiples of 2^−24 has norm at most 1, by exact elimination."""
+    """Whether a factor (P, L) of multiples of 2^−24 has a norm below 1, by exact elimination."""
     rows = [[Fraction(int(v), 1 << (2 * WEIGHT)) for v in row] for row in factor.T.dot(factor)]
     rest = [[(i == j) - v for j, v in enumerate(row)] for i, row in enumerate(rows)]
     for i, row in enumerate(rest):
@@ -168,6 +182,7 @@ def check_file(weights: str, certificates: str, classes: int = 10) -> list[bool]
         )  # fmt: skip
         return [
             str(stored) == digest(found, norm, image, label, radius, duals)
+            and label == np.floor(label)
             and checker.proves(image, int(label), float(radius), duals, norm)
             for image, label, radius, duals, stored in rows
         ]
@@ -176,4 +191,4 @@ def check_file(weights: str, certificates: str, classes: int = 10) -> list[bool]
 if __name__ == "__main__":
     holds = check_file(sys.argv[1], sys.argv[2])
     print(f"{sum(holds)} of {len(holds)} certificates hold")
-    sys.exit(not all(holds))
+    sys.exit(not (holds and all(holds)))

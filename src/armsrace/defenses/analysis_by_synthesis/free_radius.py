@@ -1,8 +1,9 @@
-"""The exact distance at which one piece of linear synthesis gives way to another, without the box.
+"""How far one piece of linear synthesis is from giving way to another, without the box.
 
 For a true piece h and a rival k the images with q_k ≤ q_h are the sublevel set of one quadratic. By
 the S-lemma (Yakubovich 1971; Boyd and Vandenberghe 2004, appendix B) the squared distance from x to
-it is the value of a dual in one number s:
+it is the value of a dual in one number s >= 0. With s <= 1, which the box and further pieces need
+(`certificate`), it is a lower bound, and exact where the best s is not above 1:
 
     max over s in [0, 1] of   min over δ of   ‖δ‖² + s (q_k − q_h)(x + δ).
 
@@ -116,15 +117,15 @@ class Pairs:
 
 
 def free_radius(pairs: Pairs, *, steps: int = 40) -> tuple[Tensor, Tensor]:
-    """The squared distance to each rival, and the dual number that proves it.
+    """A lower bound on the squared distance to each rival, and the dual number that proves it.
 
     Args:
         pairs: of N images and R rivals.
         steps: halvings of [0, 1] in the search for s.
 
     Returns:
-        (N, R) squared L2 distances, differentiable where the pairs are, 0 where the rival already
-        wins, and s (N, R) in [0, 1].
+        (N, R) bounds on squared L2 distances, differentiable where the pairs are, 0 where the rival
+        already wins, and s (N, R) in [0, 1].
     """
     gram, components = pairs.gram, pairs.components
     sign = torch.ones(gram.shape[-1], dtype=gram.dtype, device=gram.device)
