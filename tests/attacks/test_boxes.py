@@ -72,9 +72,9 @@ def test_the_same_images_in_any_box(
 ) -> None:
     """Bit for bit it cannot be: scaling rounds. In float64 the images agree to 1e-7.
 
-    Rounding may turn a choice between two equal pixels: two images in six may differ by more, if
-    their perturbations are of the same size. An attack that draws derives its numbers from the
-    pixels of each image, which differ: there the success and the median distance agree.
+    Rounding may turn a choice between two equal pixels: in L0 and L1 two images in six may differ
+    by more, if their perturbations are of the same size. An attack that draws derives its numbers
+    from the pixels of each image, which differ: there the success and the median distance agree.
     """
     case = cases[spec.random]
     expected = case.run(spec)
@@ -82,7 +82,8 @@ def test_the_same_images_in_any_box(
     if not spec.random:
         assert torch.equal(success, expected.success)
         differs = (images - expected.images).flatten(1).abs().amax(1) > 1e-7
-        assert differs.sum() <= 2, f"images {differs.nonzero().flatten().tolist()} differ"
+        ties = 2 if spec.norm in ("l0", "l1") else 0
+        assert differs.sum() <= ties, f"images {differs.nonzero().flatten().tolist()} differ"
         sizes, known = (
             distances(found - case.images, spec.norm) for found in (images, expected.images)
         )

@@ -28,13 +28,7 @@ def check_dual(answer: object) -> None:
     solve = exercise.solution(answer)
     if solve is None:
         return
-    answer = solve()
-    exercise.require(
-        isinstance(answer, Sequence) and len(answer) == 2 and not isinstance(answer, str),
-        "give two numbers: the best s, and the radius.",
-    )
-    assert isinstance(answer, Sequence)
-    s, radius = (float(number) for number in answer)
+    s, radius = _numbers(exercise, solve(), 2, "give two numbers: the best s, and the radius.")
     best, squared = 2 * math.sqrt(2) - 2, 24 - 16 * math.sqrt(2)
     exercise.require(
         abs(s - 1) > 1e-3, "s = 1 gives a proof, 4/3 for the square, but not the best one."
@@ -94,13 +88,10 @@ def check_box(answer: object) -> None:
     solve = exercise.solution(answer)
     if solve is None:
         return
-    answer = solve()
-    exercise.require(
-        isinstance(answer, Sequence) and len(answer) == 4 and not isinstance(answer, str),
+    low, high, least, greatest = _numbers(
+        exercise, solve(), 4,
         "give four numbers: the lower and upper bound, and the true least and greatest value.",
-    )
-    assert isinstance(answer, Sequence)
-    low, high, least, greatest = (float(number) for number in answer)
+    )  # fmt: skip
     exercise.require(
         (low, high) != (-2, 3), "apply max(0, ·) to both ends of each unit before you subtract."
     )
@@ -128,13 +119,14 @@ def check_certify(answer: object) -> None:
     solve = exercise.solution(answer, first, second, 0.5, 0.001)
     if solve is None:
         return
+    pair = "return the class and the radius."
     for counts, draws, sigma, alpha in (
         (850, 1000, 0.5, 0.001), (1000, 1000, 0.25, 0.01), (70, 100, 1.0, 0.05),
     ):  # fmt: skip
         second = torch.tensor([draws - counts, counts, 0])
         lower = stats.beta.ppf(alpha, counts, draws - counts + 1)
         right = sigma * stats.norm.ppf(lower)
-        label, radius = _pair(exercise, solve(first, second, sigma, alpha))
+        label, radius = _numbers(exercise, solve(first, second, sigma, alpha), 2, pair)
         exercise.require(
             math.isfinite(radius), "all draws for one class do not make its probability 1."
         )
@@ -150,8 +142,8 @@ def check_certify(answer: object) -> None:
             f"for {counts} of {draws} draws, σ = {sigma} and α = {alpha} the radius is "
             f"{right:.4f}, yours {radius:.4f}.",
         )
-    label, radius = _pair(
-        exercise, solve(torch.tensor([60, 40]), torch.tensor([400, 600]), 0.5, 0.001)
+    label, radius = _numbers(
+        exercise, solve(torch.tensor([60, 40]), torch.tensor([400, 600]), 0.5, 0.001), 2, pair
     )
     exercise.require(
         label != 1, "the first draws alone choose the class: the second may not change the choice."
@@ -163,12 +155,12 @@ def check_certify(answer: object) -> None:
     exercise.confirm("Two sets of draws and one quantile: the whole certificate.")
 
 
-def _pair(exercise: Exercise, found: Any) -> tuple[int, float]:
-    """Class and radius."""
+def _numbers(exercise: Exercise, found: Any, count: int, hint: str) -> list[float]:
+    """So many numbers, or the hint."""
     exercise.require(
-        isinstance(found, Sequence) and len(found) == 2, "return the class and the radius."
+        isinstance(found, Sequence) and not isinstance(found, str) and len(found) == count, hint
     )
-    return int(found[0]), float(found[1])
+    return [float(number) for number in found]
 
 
 def careless_radius(votes: Tensor, sigma: float = SIGMA) -> Tensor:

@@ -103,6 +103,8 @@ class LinearSynthesis(nn.Module):
             nearest = _clusters(own, self.pieces, rounds)
             for piece in range(self.pieces):
                 cluster = own[nearest == piece].double()
+                if not len(cluster):
+                    cluster = own[torch.randint(len(own), (1,)).to(own.device)].double()
                 place = label * self.pieces + piece
                 mean = cluster.mean(dim=0)
                 values, vectors = torch.linalg.eigh((cluster - mean).T @ (cluster - mean))

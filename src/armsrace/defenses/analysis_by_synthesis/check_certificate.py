@@ -9,10 +9,10 @@ image's class plus MARGIN. Then for any weights t_h >= 0 of sum S <= 1, if ‖B_
 
 and F is convex: q_k is, and so is ‖δ‖² − Σ t_h q_h(x + δ). Its tangent at any δ* is below it, and
 the least value of the tangent on the box is the sum of each pixel's least. If that is at least r²
-for every rival piece, no image of the box within the L2 distance r, r included, is
-classified otherwise. In L∞ the same holds with
-the box lo = max(−r, −x), hi = min(r, 1 − x), S = 1, and Σ (δ − lo)(δ − hi) <= 0 in place of ‖δ‖²
-(and 0 in place of r²). δ* is computed in floating point: whatever it is, what is checked is exact.
+for every rival piece, no image of the box within the L2 distance r, r included, is classified
+otherwise. In L∞ the same holds with the box lo = max(−r, −x), hi = min(r, 1 − x), S = 1, and Σ (δ −
+lo)(δ − hi) <= 0 in place of ‖δ‖² (and 0 in place of r²). δ* is computed in floating point: whatever
+it is, what is checked is exact.
 """
 
 from __future__ import annotations
