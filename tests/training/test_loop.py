@@ -75,6 +75,26 @@ def test_a_run_stopped_after_an_epoch_ends_the_same(stripes, tmp_path, optimizer
     assert same(resumed, train(small, stripes, recipe))
 
 
+def test_a_new_network_is_started_from_the_images_and_a_resumed_one_is_not(
+    stripes, tmp_path
+) -> None:
+    """What the recipe's start sets is what the first step sees; a second start would undo it."""
+    seen: list[tuple[int, ...]] = []
+
+    def start(model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor) -> None:
+        seen.append((len(images), len(labels)))
+        with torch.no_grad():
+            for part in model.parameters():
+                part.zero_()
+
+    recipe, state = replace(RECIPE, start=start), tmp_path / "state.safetensors"
+    still = replace(recipe, learning_rate=lambda progress: 0.0, epochs=1)
+    assert all((part == 0).all() for part in train(small, stripes, still).parameters())
+    train(small, stripes, replace(recipe, epochs=1), state=state)
+    train(small, stripes, recipe, state=state, resume=True)
+    assert seen == [(len(stripes.images), len(stripes.labels))] * 2
+
+
 @pytest.mark.parametrize("kept", [0, 20, -1])
 def test_a_damaged_state_is_named(tmp_path: Path, kept: int) -> None:
     state, model = tmp_path / "state.safetensors", small()
