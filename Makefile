@@ -56,7 +56,7 @@ bench: env ## Time the attacks against other libraries, the latent search agains
 	@$(VENV)/python benchmarks/attacks.py --keep
 
 check-site: env ## Open every built page in a real browser without network
-	@$(VENV)/python -m pytest -m site tests/site
+	@$(VENV)/python -m pytest -n 2 --dist worksteal -m site tests/site
 
 check-embedded: env ## Build the site offline on the embedded data alone and open its pages
 	@$(VENV)/python -m pytest -m embedded tests/site/test_embedded_site.py
