@@ -8,7 +8,12 @@ falls short of 2.5. Training images are those from number 6,000 on.
 "train" writes the prototypes to _build; "certify" stores, digit by digit, in
 data/measured/prototypes.json whether the class is right, that bound, the radius by
 `evaluation.certify` (which uses the box and several prototypes at once), and the distance of the
-nearest adversarial image that DDN finds (1e9: none).
+nearest adversarial image that DDN finds (1e9: none). "gtlvq" does
+the same for the network that Saralajew, Holdijk and Villmann publish with their paper, given as
+--weights (an .h5 file of their repository; it needs the package h5py). There the bound is their
+hypothesis margin: half of the difference of the distances to the nearest plane of another class and
+of the own one. Its tangent planes are pieces with an orthonormal B; ours must have ‖B‖ < 1, so B is
+multiplied by .999.
 
 Differences from the paper: ninety prototypes per class instead of 400, and fewer epochs; of an
 image's own class the ten nearest prototypes are tried for the largest bound.
@@ -98,49 +103,88 @@ def train(epochs: int, rate: float, decay: float) -> None:
         save_file({"prototypes": prototypes.detach().half()}, PATH)
 
 
-def certify(count: int, settings: str) -> None:
-    """Certify the first digits by the bound and by our certificate, and attack them."""
-    prototypes = load_file(PATH)["prototypes"].double()
-    factors = torch.zeros(*prototypes.shape, 1, dtype=torch.float64)
-    offsets = torch.zeros(len(prototypes), dtype=torch.float64)
-    model = LinearSynthesis.of(prototypes, factors, offsets, classes=CLASSES)
+def certify(name: str, model: LinearSynthesis, count: int, settings: str) -> None:
+    """Certify the first digits by the paper's bound and by our certificate, and attack them."""
     data = datasets.load("mnist", "test").take(count)
     columns: dict[str, list[float]] = {"right": [], "bound": [], "radius": [], "distance": []}
     for start in range(0, count, AT_ONCE):
         images, labels = (part[start : start + AT_ONCE] for part in (data.images, data.labels))
-        flat = images.flatten(1).double()
-        known = bound(flat, prototypes, pairs(flat, labels, prototypes))
+        known = (_nearest if name == "nearest prototypes" else _margins)(model, images, labels)
         proved = evaluation.certify(model, images)
         found = attacks.ddn(model, images, labels)
         right = proved.labels == labels
         distances = evaluation.perturbation_sizes(images, found, "l2").double().clamp_max(1e9)
-        assert (known <= proved.radii + 1e-4)[right].all(), "the box and more prototypes only help"
+        assert (known <= proved.radii + 1e-4)[right].all(), "the box and more pieces only help"
         assert (distances >= proved.radii)[right].all(), "an attack inside a proved radius"
         columns["right"] += right.double().tolist()
         columns["bound"] += known.clamp_min(0).tolist()
         columns["radius"] += (proved.radii * right).tolist()
         columns["distance"] += distances.tolist()
-        CONSOLE.print(f"{start + len(labels)}: {sum(v >= 1.58 for v in columns['radius'])} at 1.58")
-    record(
-        "prototypes", "nearest prototypes", columns,
-        settings=f"{PER_CLASS} prototypes per class; {settings}", n=count, data=data.source,
-    )  # fmt: skip
+        shares = {
+            key: sum(value >= 1.58 for value in columns[key]) / len(columns[key])
+            for key in ("bound", "radius", "distance")
+        }
+        CONSOLE.print(start + len(labels), sum(columns["right"]) / len(columns["right"]), shares)
+    record("prototypes", name, columns, settings=settings, n=count, data=data.source)
+
+
+def _nearest(model: LinearSynthesis, images: Tensor, labels: Tensor) -> Tensor:
+    """The bound of Voráček and Hein."""
+    flat, prototypes = images.flatten(1).double(), model.means.detach()
+    return bound(flat, prototypes, pairs(flat, labels, prototypes))
+
+
+def _margins(model: LinearSynthesis, images: Tensor, labels: Tensor) -> Tensor:
+    """The hypothesis margin of Saralajew et al."""
+    with torch.no_grad():
+        costs = model.costs(images.flatten(1).double()).clamp_min(0).sqrt()
+    least = costs.view(len(images), CLASSES, -1).amin(2)
+    own = torch.nn.functional.one_hot(labels, CLASSES).bool()
+    return (least.where(~own, torch.inf).amin(1) - least[own]) / 2
+
+
+def trained() -> LinearSynthesis:
+    """The prototypes of `train`."""
+    prototypes = load_file(PATH)["prototypes"].double()
+    return _pieces(prototypes, torch.zeros(*prototypes.shape, 1))
+
+
+def published(path: Path) -> LinearSynthesis:
+    """GTLVQ's tangent planes, rounded to float16."""
+    import h5py
+
+    with h5py.File(path) as file:
+        group = file["tangent_distance_1"]["capsule_1"]["tangent_distance_1"]
+        means, factors = (torch.from_numpy(group[f"{k}:0"][:]) for k in ("prototypes", "matrices"))
+    return _pieces(means, 0.999 * factors)
+
+
+def _pieces(means: Tensor, factors: Tensor) -> LinearSynthesis:
+    """Linear synthesis without prices, of numbers that float16 holds, in float64."""
+    parts = (part.half().double() for part in (means, factors))
+    return LinearSynthesis.of(*parts, torch.zeros(len(means)).double(), classes=CLASSES)
 
 
 def main() -> None:
-    """Train, certify, or both."""
+    """Do what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="+", choices=["train", "certify"])
+    parser.add_argument("names", nargs="+", choices=["train", "certify", "gtlvq"])
     parser.add_argument("--digits", type=int, default=1000)
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--rate", type=float, default=10.0)
     parser.add_argument("--decay", type=float, default=0.9)
+    parser.add_argument("--weights", type=Path, help="an .h5 file of saralajew/robust_NPCs")
     given = parser.parse_args()
-    if "train" in given.names:
-        train(given.epochs, given.rate, given.decay)
-    if "certify" in given.names:
-        words = f"{given.epochs} epochs, step size {given.rate:g}, times {given.decay:g} per epoch"
-        certify(given.digits, words)
+    words = f"{given.epochs} epochs, step size {given.rate:g}, times {given.decay:g} per epoch"
+    for name in given.names:
+        if name == "train":
+            train(given.epochs, given.rate, given.decay)
+        elif name == "certify":
+            settings = f"{PER_CLASS} prototypes per class; {words}"
+            certify("nearest prototypes", trained(), given.digits, settings)
+        else:
+            settings = "published by its authors; bound: hypothesis margin"
+            certify(name, published(given.weights), given.digits, settings)
 
 
 if __name__ == "__main__":
