@@ -54,8 +54,7 @@ class Pieces:
         parts = (part.detach().double() for part in (model.means, model.factors, model.offsets))
         means, factors, offsets = parts
         bases, values, _ = torch.linalg.svd(factors, full_matrices=False)
-        arrays = (part.numpy() for part in (means, bases, values, offsets))
-        return cls(*arrays, model.pieces)
+        return cls(means.numpy(), bases.numpy(), values.numpy(), offsets.numpy(), model.pieces)
 
     def along(self, image: np.ndarray) -> np.ndarray:
         """Uᵀ(x − m), (I, L)."""
@@ -151,13 +150,14 @@ class Rival:
         self, drawings: np.ndarray, prices: np.ndarray, start: np.ndarray
     ) -> tuple[float, np.ndarray]:
         """The largest bound on ‖δ‖ found, and its weights."""
-        best = [0.0, start]
+        highest, weights = 0.0, start
 
         def negative(t: np.ndarray) -> tuple[float, np.ndarray]:
+            nonlocal highest, weights
             t = t.clip(0) * min(1.0, self.largest / max(t.clip(0).sum(), 1e-12))
             value, slope = self.dual(t, drawings, prices)
-            if value > best[0]:
-                best[:] = value, t
+            if value > highest:
+                highest, weights = value, t
             return -value, -slope
 
         room = {"type": "ineq", "fun": lambda t: self.largest - t.sum(),
@@ -167,13 +167,15 @@ class Rival:
                 negative, first, jac=True, method="SLSQP", bounds=[(0, self.largest)] * len(start),
                 constraints=[room], options={"maxiter": 100, "ftol": 1e-10},
             )  # fmt: skip
-        self.dual(best[1], drawings, prices)
-        return float(np.sqrt(best[0])), best[1]
+        self.dual(weights, drawings, prices)
+        return float(np.sqrt(highest)), weights
 
 
 def halfspaces(pieces: Pieces, image: np.ndarray, label: int) -> dict[str, float]:
     """The half-space forms of one image, by the number of explanations held."""
     found: dict[str, float] = {}
+    duals: dict[tuple[int, bool], Rival] = {}
+    weights: dict[tuple[int, bool], np.ndarray] = {}
     rivals = np.flatnonzero(np.arange(len(pieces.means)) // pieces.per_class != label)
     first = pieces.explanation(image, label)
     costs = sum(part[0] for part in pieces.path(image, np.ones(1)))[rivals]
@@ -196,9 +198,6 @@ def halfspaces(pieces: Pieces, image: np.ndarray, label: int) -> dict[str, float
             done.add(place)
         return place
 
-    duals: dict[tuple[int, bool], Rival] = {}
-    weights: dict[tuple[int, bool], np.ndarray] = {}
-    # The tight form per rival is where the search begins: every later form is at least as large.
     unboxed = np.zeros(len(rivals))
     least([first], unboxed, box=False)
     found["half-space, no box"] = float(unboxed.min())
@@ -221,6 +220,7 @@ def halfspaces(pieces: Pieces, image: np.ndarray, label: int) -> dict[str, float
 def forms(count: int) -> None:
     """Every form on the first digits, beside the proved radius and the nearest attack."""
     model, data = zoo.load(NETWORK), datasets.load("mnist").take(count)
+    assert isinstance(model, LinearSynthesis)
     pieces = Pieces.of(model)
     known = recorded("certificates")
     columns: dict[str, list[float]] = {
@@ -258,7 +258,7 @@ class FlatDecoders(nn.Module):
 
     def draw(self, latents: Tensor) -> Tensor:
         """Images (N, K, P) of latents (N, K, L)."""
-        return self.means + torch.einsum("kpl,nkl->nkp", self.factors, latents)
+        return self.means + torch.einsum("kpl,nkl->nkp", self.factors, latents.to(self.factors))
 
     def linearized(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         """The same, with the Jacobians (N, K, L, P)."""
@@ -271,10 +271,8 @@ def searches(count: int) -> None:
     train = datasets.load("mnist", "train")
     fitted = LinearSynthesis(pieces=1, latents=8)
     fitted.start(train.images[HELD_OUT:], train.labels[HELD_OUT:])
-    model = LinearSynthesis.of(
-        *(part.detach().half().double() for part in (fitted.means, fitted.factors)),
-        torch.zeros(10).double(), classes=10,
-    )  # fmt: skip
+    means, factors = (part.detach().half().double() for part in (fitted.means, fitted.factors))
+    model = LinearSynthesis.of(means, factors, torch.zeros(10).double(), classes=10)
     data = datasets.load("mnist").take(count)
     images, labels = data.images.double(), data.labels
     proved = evaluation.certify(model, images)

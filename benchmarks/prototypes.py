@@ -161,8 +161,8 @@ def published(path: Path) -> LinearSynthesis:
 
 def _pieces(means: Tensor, factors: Tensor) -> LinearSynthesis:
     """Linear synthesis without prices, of numbers that float16 holds, in float64."""
-    parts = (part.half().double() for part in (means, factors))
-    return LinearSynthesis.of(*parts, torch.zeros(len(means)).double(), classes=CLASSES)
+    means, factors = means.half().double(), factors.half().double()
+    return LinearSynthesis.of(means, factors, torch.zeros(len(means)).double(), classes=CLASSES)
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ Three forms, each of which lets δ do less than the one before:
   less (Schott, Rauber, Bethge and Brendel 2019, §3 and appendix).
 * `linf_bounds`: L∞, pixel by pixel. The paper has another one in its appendix.
 * `halfspace_bounds`: L2 and L∞, with y's explanations held: then the decision changes across
-  hyperplanes, to which the distance is known. With one drawing of each class these are the bisectors
+  hyperplanes, to which the distance is known. With one drawing per class these are the bisectors
   of nearest prototypes (Wang et al. 2019; Saralajew et al. 2020; Voráček and Hein 2022). Several
   held explanations are cutting planes of a concave function (Kelley 1960).
 """
