@@ -1,7 +1,7 @@
 """What can be proved of the arena's own defenses, on the arena's digits.
 
 The nearest neighbor's decision cannot change within
-max_i min_j (‖x − x_j‖² − ‖x − x_i‖²) / (2 ‖x_j − x_i‖), with i of the image's class and j of another
+max_i min_j (‖x − x_j‖² − ‖x − x_i‖²) / (2 ‖x_j − x_i‖), i of the image's class and j of another
 (Wang et al. 2019); the twenty nearest i are tried. For two networks, interval bounds at the arena's
 budget in L∞. The columns of data/measured/arena_proofs.json hold one number for each digit. Linear
 synthesis, smoothing, networks trained on boxes, and ABS have studies of their own.
