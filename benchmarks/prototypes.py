@@ -114,8 +114,9 @@ def certify(name: str, model: LinearSynthesis, count: int, settings: str) -> Non
         found = attacks.ddn(model, images, labels)
         right = proved.labels == labels
         distances = evaluation.perturbation_sizes(images, found, "l2").double().clamp_max(1e9)
-        assert (known <= proved.radii + 1e-4)[right].all(), "the box and more pieces only help"
-        assert (distances >= proved.radii)[right].all(), "an attack inside a proved radius"
+        # Neither of the two is always the larger: our search holds three pieces at most.
+        proofs = torch.maximum(known - 1e-9, proved.radii)
+        assert (distances >= proofs)[right].all(), "an attack inside a proved radius"
         columns["right"] += right.double().tolist()
         columns["bound"] += known.clamp_min(0).tolist()
         columns["radius"] += (proved.radii * right).tolist()

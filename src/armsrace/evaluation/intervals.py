@@ -84,8 +84,8 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
 def median_interval(values: Sequence[float]) -> tuple[float, float]:
     """A 95 % confidence interval for the median of some images' numbers, such as distances.
 
-    Its ends are two of the values, chosen by the binomial distribution: it assumes nothing about how
-    the values are spread, and covers the median with a probability of at least 95 %.
+    Its ends are two of the values, chosen by the binomial distribution. It assumes nothing about
+    how the values are spread, and covers the median with a probability of at least 95 %.
 
     Args:
         values: at least six, of images that were drawn at random; infinite ones are allowed.
