@@ -6,7 +6,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # What most laptops have: torch, oneDNN and MKL leave a newer processor's instructions unused.
 AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
 .DEFAULT_GOAL := help
-.PHONY: help env book book-avx2 serve test test-avx2 coverage slow lint train bench check-site check-embedded lab lock clean
+.PHONY: help env book book-avx2 serve test tests test-avx2 coverage slow lint train bench check-site check-embedded lab lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,7 +28,10 @@ serve: env ## Build the site and open it in a browser
 lab: env ## Open the chapters as notebooks in JupyterLab
 	@$(VENV)/python -m jupyter lab chapters
 
-test: env lint ## Check the code and run the tests
+test: env ## Check the code and run the tests
+	@$(MAKE) --no-print-directory --jobs 2 lint tests
+
+tests: env
 	@$(VENV)/python -m pytest -n 2 --dist worksteal
 
 test-avx2: env book-avx2 ## Run tests, book and ledger as on a processor without AVX-512
@@ -56,7 +59,7 @@ bench: env ## Time the attacks against other libraries, the latent search agains
 	@$(VENV)/python benchmarks/attacks.py --keep
 
 check-site: env ## Open every built page in a real browser without network
-	@$(VENV)/python -m pytest -m site tests/site
+	@$(VENV)/python -m pytest -n 2 --dist worksteal -m site tests/site
 
 check-embedded: env ## Build the site offline on the embedded data alone and open its pages
 	@$(VENV)/python -m pytest -m embedded tests/site/test_embedded_site.py

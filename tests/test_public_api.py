@@ -36,7 +36,7 @@ PUBLIC = {
         Case Certificates FailureIndicators MaskingReport RobustnessCurve SynthesisBounds
         TargetCases WorstCase accuracy accuracy_at all_targets attack_in_batches autoattack
         best_average_worst certify failure_indicators halfspace_bounds linf_bounds
-        masking_report mean_interval median_distance optimality perturbation_sizes
+        masking_report mean_interval median_distance median_interval optimality perturbation_sizes
         robustness_curve seeded smallest_epsilon synthesis_bounds wilson with_interval
         worst_case
     """,

@@ -23,6 +23,8 @@ class Draw:
     seed: int
 
 
+QUICK = 4
+"""The draws from this one on are run by `make slow`."""
 DRAWS = (
     Draw([0], scale=1.0, away=None, seed=0),
     Draw([31, 7, 112, 58], scale=1.0, away=None, seed=1),
@@ -34,6 +36,8 @@ DRAWS = (
     Draw([180, 133], scale=1.2, away=1, seed=2**32),
 )
 """One digit and several, each part of a budget and more than it, with targets and without."""
+CASES = [pytest.param(draw, id=str(number), marks=pytest.mark.slow if number >= QUICK else ())
+         for number, draw in enumerate(DRAWS)]  # fmt: skip
 
 
 class Ground:
@@ -54,7 +58,7 @@ def ground(trained: nn.Module, digits: tuple[Tensor, Tensor]) -> Ground:
     return Ground(trained, *digits)
 
 
-@pytest.mark.parametrize("draw", DRAWS, ids=range(len(DRAWS)))
+@pytest.mark.parametrize("draw", CASES)
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
 def test_properties(spec: AttackSpec, draw: Draw, ground: Ground) -> None:
     case = ground.case(draw, spec)

@@ -6,13 +6,16 @@ import re
 
 import pytest
 import torch
-from scipy.optimize import linprog, minimize
+from scipy.optimize import LinearConstraint, linprog, minimize
 from torch import Tensor
 
 from armsrace import attacks
 from armsrace.contracts import UNIT
 from armsrace.defenses import AnalysisBySynthesis
-from armsrace.defenses.analysis_by_synthesis.bounds import shortest_delta
+from armsrace.defenses.analysis_by_synthesis.bounds import (
+    shortest_delta,
+    shortest_delta_in_all,
+)
 from armsrace.evaluation import halfspace_bounds, linf_bounds, perturbation_sizes, synthesis_bounds
 from tests.defenses.linear_classes import CLASSES, LinearClasses, noisy_draws
 
@@ -62,6 +65,45 @@ def test_in_the_box_it_is_that_of_a_solver() -> None:
         [0] * 6 + [1], [*rows, [*-row, 0]], [0] * 12 + [-needed.item()], bounds=[*box, (0, None)]
     )
     assert size.item() == pytest.approx(found.fun, rel=1e-6)
+
+
+def several(count: int) -> tuple[list[Tensor], list[Tensor], Tensor]:
+    """Half-spaces in six dimensions, around a point of which two pixels lie on the box."""
+    generator = torch.Generator().manual_seed(3)
+    normals = torch.randn(count, 5, 2, 6, generator=generator).double()
+    needed = torch.rand(count, 5, 2, generator=generator).double() * 0.4
+    pixels = torch.rand(5, 1, 6, generator=generator).double().mul(1.4).sub(0.2).clamp(0, 1)
+    return list(normals), list(needed), pixels
+
+
+@pytest.mark.parametrize("bounds", [None, UNIT])
+@pytest.mark.parametrize("count", [2, 3])
+def test_the_distance_to_all_half_spaces_is_that_of_a_solver(count, bounds) -> None:
+    normals, needed, pixels = several(count)
+    size, _ = shortest_delta_in_all(normals, needed, pixels, "l2", bounds)
+    alone = [
+        shortest_delta(*part, pixels, "l2", bounds)[0] for part in zip(normals, needed, strict=True)
+    ]
+    more = 0
+    for n in range(5):
+        for k in range(2):
+            at = pixels[n, 0].numpy()
+            box = None if bounds is None else list(zip(-at, 1 - at, strict=True))
+            rows = torch.stack([each[n, k] for each in normals]).numpy()
+            least = torch.stack([each[n, k] for each in needed]).numpy()
+            every = LinearConstraint(rows, least)
+            solved = minimize(
+                lambda move: move @ move, 0 * at, bounds=box, constraints=every, tol=1e-12
+            )
+            if not solved.success:
+                continue
+            exact = solved.fun**0.5
+            assert size[n, k] <= exact + 1e-6, "it is a lower bound"
+            assert size[n, k] >= exact * (1 - (2e-3 if count == 2 else 5e-2))
+            largest = max(each[n, k].item() for each in alone)
+            assert size[n, k] >= largest - 2e-3
+            more += exact > largest + 0.01
+    assert more >= 3, "the intersection is farther than each half-space"
 
 
 def test_what_cannot_be_reached_counts_as_far() -> None:

@@ -129,7 +129,7 @@ RESULTS = {
     "SynthesisBounds", "TargetCases", "WorstCase",
 }  # fmt: skip
 """What evaluations answer, no evaluation itself."""
-COUNTS = {"mean_interval", "wilson", "with_interval"}
+COUNTS = {"mean_interval", "median_interval", "wilson", "with_interval"}
 """Statistics of plain numbers, which have no device."""
 
 

@@ -40,3 +40,16 @@ def test_in_words() -> None:
 def test_bad_input_names_the_rule(share: float, n: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         evaluation.wilson(share, n)
+
+
+def test_the_interval_of_the_median_covers_it_and_needs_no_scale() -> None:
+    generator = np.random.default_rng(0)
+    drawn = generator.exponential(size=(2_000, 25))
+    ends = np.array([evaluation.median_interval(row) for row in drawn])
+    inside = (ends[:, 0] <= np.log(2)) & (np.log(2) <= ends[:, 1])
+    assert 0.95 <= inside.mean() <= 0.98
+    # The table of Conover 1999 for n = 20: the 6th and the 15th value.
+    assert evaluation.median_interval(list(range(1, 21))) == (6, 15)
+    assert evaluation.median_interval([1.0] * 5 + [float("inf")] * 5) == (1.0, float("inf"))
+    with pytest.raises(ValueError, match="the number of values must be >= 6, got 5"):
+        evaluation.median_interval([1.0] * 5)

@@ -81,6 +81,7 @@ def test_dead_kernel_and_dead_engine_are_named(project: Path, forks: None) -> No
     assert ended == "chapters/02_two.md: its process ended before its last cell"
 
 
+@pytest.mark.slow
 def test_broken_import_ends_the_build_and_is_not_waited_for(tmp_path: Path, capfd) -> None:
     (tmp_path / "papermill.py").write_text('raise ImportError("papermill is broken")')
     path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])

@@ -60,6 +60,7 @@ def test_launch_notebook_installs_the_package_and_has_no_outputs(
     assert all(not cell.get("outputs") for cell in notebook.cells)
 
 
+@pytest.mark.slow
 def test_sentences_have_the_numbers_of_the_build(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

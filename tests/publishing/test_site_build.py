@@ -41,6 +41,7 @@ def book(project: Path) -> Path:
     return project
 
 
+@pytest.mark.slow
 def test_site_shows_outputs_and_is_rebuilt_only_where_something_changed(book: Path) -> None:
     page = build(root=book) / "chapters/01_one.html"
     assert "42" in page.read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlparse
@@ -34,7 +35,9 @@ class Links(HTMLParser):
         self.anchors |= {str(given[name]) for name in ("id", "name") if given.get(name)}
 
 
+@functools.cache
 def read(page: Path) -> Links:
+    """The links and anchors of a page, parsed once: each page is the target of all others."""
     links = Links()
     links.feed(page.read_text(encoding="utf-8"))
     return links
@@ -49,7 +52,8 @@ def broken(site: Path, page: Path) -> list[str]:
         address, anchor = urldefrag(target)
         file = page.parent / unquote(urlparse(address).path) if address else page
         file = file / "index.html" if file.is_dir() else file
-        there = file.is_file() and site.resolve() in file.resolve().parents
+        file = file.resolve()
+        there = file.is_file() and site.resolve() in file.parents
         anchored = anchor and file.suffix == ".html"
         if not there or (anchored and unquote(anchor) not in read(file).anchors):
             found.append(target)

@@ -79,3 +79,33 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
     drawn = np.random.default_rng(0).integers(len(given), size=(RESAMPLES, len(given)))
     low, high = np.quantile(given[drawn].mean(axis=1), (0.025, 0.975))
     return float(low), float(high)
+
+
+def median_interval(values: Sequence[float]) -> tuple[float, float]:
+    """A 95 % confidence interval for the median of some images' numbers, such as distances.
+
+    Its ends are two of the values, chosen by the binomial distribution. It assumes nothing about
+    how the values are spread, and covers the median with a probability of at least 95 %.
+
+    Args:
+        values: at least six, of images that were drawn at random; infinite ones are allowed.
+
+    Returns:
+        The lower and the upper end.
+
+    References:
+        Thompson 1936, "On confidence ranges for the median".
+
+    Example:
+        >>> evaluation.median_interval([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0])
+        (2.0, 8.0)
+    """
+    n = len(values)
+    check_count("the number of values", n, 6)
+    # The largest k for which fewer than k of n fair coins fall heads with probability <= 2.5 %.
+    below, k = 0.0, 0
+    while below + math.comb(n, k) / 2**n <= 0.025:
+        below += math.comb(n, k) / 2**n
+        k += 1
+    ordered = sorted(float(value) for value in values)
+    return ordered[k - 1], ordered[n - k]

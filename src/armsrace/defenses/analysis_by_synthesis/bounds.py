@@ -13,9 +13,11 @@ Three forms, each of which lets δ do less than the one before:
 
 * `synthesis_bounds`: L2, by the triangle inequality, in the paper's form and two that are never
   less (Schott, Rauber, Bethge and Brendel 2019, §3 and appendix).
-* `linf_bounds`: L∞, pixel by pixel. The paper has one in its appendix; this derivation is ours.
-* `halfspace_bounds`: L2 and L∞, with y's explanation held: then the decision changes across
-  hyperplanes, to which the distance is known. Ours.
+* `linf_bounds`: L∞, pixel by pixel. The paper has another one in its appendix.
+* `halfspace_bounds`: L2 and L∞, with y's explanations held: then the decision changes across
+  hyperplanes, to which the distance is known. With one drawing per class these are the bisectors
+  of nearest prototypes (Wang et al. 2019; Saralajew et al. 2020; Voráček and Hein 2022). Several
+  held explanations are cutting planes of a concave function (Kelley 1960).
 """
 
 from __future__ import annotations
@@ -241,6 +243,8 @@ def _largest_cost(
 
 HalfspaceNorm = Literal["l2", "linf"]
 BISECTIONS = 40
+WEIGHINGS = 10
+"""Halvings in the search for the weight of a half-space."""
 FARTHEST = {"l2": 100.0, "linf": 1.0}
 """The largest multiple of a direction tried: a longer perturbation counts as this long."""
 
@@ -269,13 +273,15 @@ def halfspace_bounds(
     distances to x. The minimum over z is searched for in turns: the shortest δ for z, then the best
     z for x + δ. No turn raises it, yet it may end in a local minimum.
 
+    Class y may hold several explanations. Then δ must be in the half-spaces of all of them, and the
+    bound is the distance to their intersection (`shortest_delta_in_all`).
+
     Args:
         model: as for `synthesis_bounds`, as are images and labels.
         norm: of the distance, in pixel units, "l2" or "linf".
         bounds: the box that perturbed pixels stay in; None for none, and a smaller bound.
-        candidates: how many explanations of class y are held in turn: the best one of the clean
-            image, then its best one of the point at which the last gave way. Each gives a bound;
-            the largest counts.
+        candidates: how many explanations of class y are held: the best one of the clean image, and
+            again and again its best one of the point at which those before gave way.
         rounds: turns of the search for the other classes' explanations that give way first.
         search: how explanations of the clean image are searched for; by default as for
             `synthesis_bounds`.
@@ -285,6 +291,10 @@ def halfspace_bounds(
 
     Cost:
         A search of all classes per image, and candidates · (rounds + 1) short ones.
+
+    References:
+        Wang et al. 2019, "Evaluating the robustness of nearest neighbor classifiers: a primal-dual
+        perspective"; Saralajew et al. 2020; Voráček and Hein 2022, for fixed drawings.
 
     Example:
         >>> from armsrace.models.abs_vae import ClassDecoders
@@ -319,13 +329,13 @@ def _halfspaces(
         error = (found.images - x[:, None]).square().sum(dim=2)
         return evidence(error, found.latents.square().sum(dim=2))
 
-    def shortest(others: Found, held: Found) -> tuple[Tensor, Tensor]:
+    def shortest(others: Found, held: list[Found]) -> tuple[Tensor, Tensor]:
         """The length (N, K) and δ (N, K, P) at which each other class's z costs no more."""
-        needed = (cost(others) - _of_class(labels, cost(held))[:, None]) / 2
-        normals = others.images - _of_class(labels, held.images)[:, None]
-        return shortest_delta(normals, needed, x[:, None], norm, bounds)
+        needed = [(cost(others) - _of_class(labels, cost(one))[:, None]) / 2 for one in held]
+        normals = [others.images - _of_class(labels, one.images)[:, None] for one in held]
+        return shortest_delta_in_all(normals, needed, x[:, None], norm, bounds)
 
-    held, others, bound = best, best, torch.zeros_like(x[:, 0])
+    held, others, bound = [best], best, torch.zeros_like(x[:, 0])
     for _ in range(candidates):
         distances, delta = shortest(others, held)
         for _ in range(rounds):
@@ -335,8 +345,50 @@ def _halfspaces(
         distances = distances.scatter(1, labels[:, None], torch.inf)
         bound = torch.maximum(bound, distances.amin(dim=1))
         gave_way = x + _of_class(distances.argmin(dim=1), delta)
-        held = again(model.generators, gave_way, held.latents[:, None])
+        held.append(again(model.generators, gave_way, held[-1].latents[:, None]))
     return bound
+
+
+def shortest_delta_in_all(
+    normals: list[Tensor], needed: list[Tensor], pixels: Tensor, norm: HalfspaceNorm,
+    bounds: Bounds | None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """As `shortest_delta`, with δ in all of J half-spaces.
+
+    A mean of the J conditions, with any weights, follows from them, and is a half-space. So its
+    distance is a lower bound, and the largest one over all weights is the distance to the
+    intersection (duality). Each weight in turn is searched for by halving: it grows where its own
+    condition is violated. With two half-spaces this is exact; with more it is a lower bound.
+    """
+    weights = [torch.zeros_like(each) for each in needed]
+    weights[0] = torch.ones_like(needed[0])
+    size, delta = shortest_delta(normals[0], needed[0], pixels, norm, bounds)
+    for j in [*range(1, len(needed))] + ([*range(len(needed))] if len(needed) > 2 else []):
+        rest = 1 - weights[j]
+        others = [w / rest.clamp_min(1e-9) for w in weights]
+        low, high = torch.zeros_like(rest), torch.ones_like(rest)
+        for _ in range(WEIGHINGS):
+            share = (low + high) / 2
+            trial = [w * (1 - share) for w in others]
+            trial[j] = share
+            trial = [
+                torch.where(rest > 0, new, old) for new, old in zip(trial, weights, strict=True)
+            ]
+            normal = torch.stack(
+                [w[..., None] * n for w, n in zip(trial, normals, strict=True)]
+            ).sum(dim=0)
+            enough = torch.stack([w * need for w, need in zip(trial, needed, strict=True)]).sum(
+                dim=0
+            )
+            size_now, delta_now = shortest_delta(normal, enough, pixels, norm, bounds)
+            violated = (normals[j] * delta_now).sum(dim=2) < needed[j]
+            low, high = torch.where(violated, share, low), torch.where(violated, high, share)
+            better = size_now > size
+            size, delta = size_now.where(better, size), delta_now.where(better[..., None], delta)
+            weights = [
+                torch.where(better, new, old) for new, old in zip(trial, weights, strict=True)
+            ]
+    return size, delta
 
 
 def shortest_delta(
