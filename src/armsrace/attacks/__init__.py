@@ -21,7 +21,6 @@ from armsrace.attacks.black_box.transfer import transfer
 from armsrace.attacks.carlini_wagner.l0 import carlini_wagner_l0
 from armsrace.attacks.carlini_wagner.l2 import carlini_wagner_l2
 from armsrace.attacks.carlini_wagner.linf import carlini_wagner_linf
-from armsrace.attacks.generative.cutting_planes import cutting_planes
 from armsrace.attacks.generative.distal import distal as distal
 from armsrace.attacks.generative.greedy_explanation import greedy_explanation
 from armsrace.attacks.generative.latent_descent import latent_descent
@@ -51,8 +50,8 @@ from armsrace.deprecation import renamed
 
 __all__ = [
     "adversarial_patch", "alma", "auto_pgd", "bim", "boundary", "brendel_bethge",
-    "carlini_wagner_l0", "carlini_wagner_l2", "carlini_wagner_linf", "cutting_planes", "ddn",
-    "deepfool", "ead", "fab", "fgsm", "finite_difference", "fmn", "gaussian_noise", "greedy_explanation",
+    "carlini_wagner_l0", "carlini_wagner_l2", "carlini_wagner_linf", "ddn", "deepfool", "ead",
+    "fab", "fgsm", "finite_difference", "fmn", "gaussian_noise", "greedy_explanation",
     "hop_skip_jump", "jsma", "latent_descent", "least_likely", "mi_fgsm", "minimum_norm",
     "on_manifold", "one_pixel", "pgd", "pointwise", "rand_fgsm", "rays", "salt_and_pepper",
     "sigma_zero", "square", "substitute", "superdeepfool", "transfer", "uniform_noise",

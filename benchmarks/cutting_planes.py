@@ -36,8 +36,8 @@ from armsrace.contracts import (
 from armsrace.norms import batch_view, distances
 
 Explain = Callable[[Tensor], tuple[Tensor, Tensor]]
-NEWTON, HALVINGS = 12, 10
-"""Newton steps of a projection, and the halvings (of a quarter each) in a step's line search."""
+NEWTON, LENGTHS = 12, 10
+"""Newton steps of a projection, and the lengths, each a quarter of the last, that a step tries."""
 BISECTIONS = 14
 """Of the L∞ radius."""
 TOLERANCE = 1e-4
@@ -96,14 +96,6 @@ def cutting_planes(
         Kelley 1960, "The cutting-plane method for solving convex programs"; Schott, Rauber, Bethge
         and Brendel 2019, "Towards the first adversarially robust neural network model on MNIST",
         for the models.
-
-    Example:
-        >>> digits = datasets.load("mnist").take(200)
-        >>> model = defenses.NearestNeighbor(digits.images, digits.labels)
-        >>> explain = lambda x: (model.nearest(x), -model(x))
-        >>> known = (digits.images[:8], digits.labels[:8])
-        >>> attacks.cutting_planes(model, *known, explanations=explain, steps=5).success.all()
-        tensor(True)
     """
     check_choice("norm", norm, ("l2", "linf"))
     for name, count in (("rivals", rivals), ("steps", steps)):
@@ -316,7 +308,7 @@ def projection(a: Tensor, b: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor,
     """
     multipliers = torch.zeros_like(b)
     scale = b.amax(dim=1).clamp_min(torch.finfo(b.dtype).eps)
-    fractions = 0.25 ** torch.arange(HALVINGS, dtype=b.dtype, device=b.device)
+    fractions = 0.25 ** torch.arange(LENGTHS, dtype=b.dtype, device=b.device)
     eye = torch.eye(b.shape[1], dtype=b.dtype, device=b.device)
 
     def delta_of(multipliers: Tensor) -> Tensor:
@@ -334,7 +326,9 @@ def projection(a: Tensor, b: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor,
         both = (free[:, :, None] & free[:, None]).to(a)
         curvature = ((a * inside) @ a.mT) * both + 1e-5 * eye + eye * (~free[:, None]).to(a)
         step = torch.linalg.solve(curvature, torch.where(free, missing, 0))
-        trials = (multipliers[:, None] + fractions[:, None] * step[:, None]).clamp_min(0)
+        # Where the corner λ ≥ 0 bends every Newton step downhill, the gradient still leads up.
+        tried = fractions[:, None, None] * torch.stack([step, missing], dim=1)[:, None]
+        trials = (multipliers[:, None] + tried.flatten(1, 2)).clamp_min(0)
         trials = torch.cat([trials, multipliers[:, None]], dim=1)
         best = value(trials, delta_of(trials)).argmax(dim=1)
         multipliers = trials[torch.arange(len(best), device=best.device), best]
