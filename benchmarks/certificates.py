@@ -2,7 +2,7 @@
 
 "l2" and "linf" store in data/measured/certificates.json, digit by digit, whether the class is
 right, the proved radius, whether the exact checker accepts the file, and the pieces held; DDN,
-minimum_norm, Carlini–Wagner and cutting planes, which use the model's structure, the distance of the
+minimum_norm, Carlini–Wagner and cutting planes, which use its structure, the distance of the
 nearest adversarial image that they find, in L2 (1e9: none).
 """
 
