@@ -2,8 +2,8 @@
 
 "l2" and "linf" store in data/measured/certificates.json, digit by digit, whether the class is
 right, the proved radius, whether the exact checker accepts the file, and the pieces held; DDN,
-minimum_norm and Carlini–Wagner the distance of the nearest adversarial image that they find, in L2
-(1e9: none).
+minimum_norm, Carlini–Wagner and cutting planes, which use its structure, the distance of the
+nearest adversarial image that they find, in L2 (1e9: none).
 """
 
 from __future__ import annotations
@@ -15,14 +15,17 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
+from cutting_planes import cutting_planes
 from rich.console import Console
 
 from armsrace import attacks, datasets, evaluation, zoo
 from armsrace.contracts import AttackResult
 from armsrace.defenses.analysis_by_synthesis import check_certificate
 from armsrace.ledger.measurements import record, recorded
+from armsrace.models.linear_synthesis import LinearSynthesis
 
 CONSOLE = Console()
 STUDY, NETWORK = "certificates", "linear-synthesis"
@@ -31,6 +34,7 @@ ATTACKS: dict[str, Callable[..., AttackResult]] = {
     "ddn": attacks.ddn,
     "minimum-norm": attacks.minimum_norm,
     "carlini-wagner": attacks.carlini_wagner_l2,
+    "cutting-planes": cutting_planes,
 }
 
 
@@ -65,11 +69,15 @@ def certify(norm: str, count: int) -> None:
 def attack(name: str, count: int) -> None:
     """Record the distance of the nearest adversarial image of each digit by one attack (L2)."""
     model, data = zoo.load(NETWORK), datasets.load("mnist").take(count)
+    assert isinstance(model, LinearSynthesis)
+    options: dict[str, dict[str, Any]] = {
+        "minimum-norm": {"norm": "l2"},
+        "cutting-planes": {"explanations": model.explain},
+    }
     distances: list[float] = []
     for start in range(0, count, AT_ONCE):
         images, labels = (part[start : start + AT_ONCE] for part in (data.images, data.labels))
-        options = {"norm": "l2"} if name == "minimum-norm" else {}
-        found = ATTACKS[name](model, images, labels, **options)
+        found = ATTACKS[name](model, images, labels, **options.get(name, {}))
         distances += evaluation.perturbation_sizes(images, found, "l2").tolist()
     radii = torch.tensor(recorded(STUDY)["l2"].columns["radius"][:count])
     inside = sum(d < float(r) for d, r in zip(distances, radii, strict=True) if d > 0)

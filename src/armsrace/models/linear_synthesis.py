@@ -66,6 +66,17 @@ class LinearSynthesis(nn.Module):
         """E(x) of each piece, (N, K M, P), of images (N, C, H, W) or (N, P)."""
         return self.means + torch.einsum("ipl,nil->nip", self.factors, self.coordinates(images))
 
+    @torch.no_grad()
+    def explain(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Each class's best explanation (N, K, C, H, W) of images (N, C, H, W), its cost (N, K)."""
+        exact = self.of(*(part.double() for part in self.parameters()), classes=self.classes)
+        costs, best = exact.costs(images.double()).unflatten(1, (self.classes, -1)).min(dim=2)
+        places = torch.arange(self.classes, device=best.device) * self.pieces + best
+        means, factors = exact.means[places], exact.factors[places]
+        along = torch.einsum("nkpl,nkp->nkl", factors, images.double().flatten(1)[:, None] - means)
+        drawn = means + torch.einsum("nkpl,nkl->nkp", factors, along)
+        return drawn.unflatten(2, images.shape[1:]).to(images.dtype), costs.to(images.dtype)
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, K) of images (N, C, H, W): the least cost of all, minus that of each class.
 
