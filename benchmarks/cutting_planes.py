@@ -127,7 +127,7 @@ class _Pairs(PerImage):
 
     row: (M,) the number of the image. G, price: the rival's explanation (M, P), (M,). cuts,
     cut_prices: the explanations of the class to be beaten, (M, J, P), (M, J). lag: (M,) by which
-    the rival is dearer than it on the clean image. overshoot: (M,), a fraction of that.
+    the rival costs more than it on the clean image. overshoot: (M,), a fraction of that.
     """
 
     row: Tensor
