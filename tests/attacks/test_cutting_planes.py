@@ -133,6 +133,23 @@ def linear(seed: int) -> LinearSynthesis:
     return LinearSynthesis.of(*((part * 2**12).round() / 2**12 for part in parts), classes=2)
 
 
+def test_an_explanation_costs_what_the_model_says_and_no_other_image_less() -> None:
+    """Held for another image, it costs at least what the best one there costs."""
+    model = LinearSynthesis(classes=3, pieces=4, latents=2, pixels=SIDE**2).eval()
+    images = torch.rand(6, 1, SIDE, SIDE, dtype=torch.float64)
+    drawn, costs = model.explain(images)
+    flat, exact = images.flatten(1), model.double()
+    assert drawn.shape == (6, 3, 1, SIDE, SIDE)
+    every = exact.explanations(flat)
+    assert torch.isclose(drawn.flatten(2)[:, :, None], every[:, None]).all(-1).any(-1).all()
+    torch.testing.assert_close(costs.min(1).values[:, None] - costs, exact(images))
+    price = costs - (flat[:, None] - drawn.flatten(2)).square().sum(2)
+    for other in (flat.roll(1, 0), flat.roll(2, 0)):
+        held = (other[:, None] - drawn.flatten(2)).square().sum(2) + price
+        best = exact.costs(other).view(6, 3, 4).amin(2)
+        assert (held >= best - 1e-9).all() and (held > best + 1e-3).any()
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_of_linear_synthesis_the_proved_radius_is_reached_and_not_entered(seed: int) -> None:
     model = linear(seed)

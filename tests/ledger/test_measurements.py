@@ -217,7 +217,17 @@ def test_every_shipped_recording_names_its_command(study: str) -> None:
     for name, found in ledger.recorded(study).items():
         program, script = found.command.split()[:2]
         assert program == "python" and (CLONE / script).is_file(), name
+        assert not re.search(r"(^|[\s='])/", found.command), "a path of one machine"
         assert found.provenance.endswith(found.command)
+
+
+def test_a_command_keeps_the_name_of_a_file_but_not_its_folder(monkeypatch, tmp_path) -> None:
+    script, weights = str(CLONE / "benchmarks" / "prototypes.py"), str(tmp_path / "some.h5")
+    given = [script, "gtlvq", "--weights", weights, f"--other={weights}", "--digits=7", "a/b.txt"]
+    monkeypatch.setattr(sys, "argv", given)
+    assert measurements.command() == (
+        "python benchmarks/prototypes.py gtlvq --weights some.h5 --other=some.h5 --digits=7 a/b.txt"
+    )
 
 
 def test_every_shipped_number_of_the_paper_profile_names_its_command() -> None:

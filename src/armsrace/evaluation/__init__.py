@@ -10,12 +10,7 @@ from armsrace.defenses.analysis_by_synthesis.certificate import Certificates, ce
 from armsrace.evaluation.autoattack import WorstCase, autoattack, worst_case
 from armsrace.evaluation.batches import attack_in_batches, seeded
 from armsrace.evaluation.failure_indicators import FailureIndicators, failure_indicators
-from armsrace.evaluation.intervals import (
-    mean_interval,
-    median_interval,
-    wilson,
-    with_interval,
-)
+from armsrace.evaluation.intervals import mean_interval, median_interval, wilson, with_interval
 from armsrace.evaluation.masking import MaskingReport, masking_report
 from armsrace.evaluation.minimal_epsilon import smallest_epsilon
 from armsrace.evaluation.robustness import (
@@ -34,7 +29,6 @@ __all__ = [
     "SynthesisBounds", "TargetCases", "WorstCase", "accuracy", "accuracy_at", "all_targets",
     "attack_in_batches", "autoattack", "best_average_worst", "certify", "failure_indicators",
     "halfspace_bounds", "linf_bounds", "masking_report", "mean_interval", "median_distance",
-    "median_interval",
-    "optimality", "perturbation_sizes", "robustness_curve", "seeded", "smallest_epsilon",
-    "synthesis_bounds", "wilson", "with_interval", "worst_case",
+    "median_interval", "optimality", "perturbation_sizes", "robustness_curve", "seeded",
+    "smallest_epsilon", "synthesis_bounds", "wilson", "with_interval", "worst_case",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Confidence intervals for a fraction and for a mean, measured on n images."""
+"""Confidence intervals for a fraction, a mean and a median, measured on n images."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from scipy import stats
 
 from armsrace.contracts import check_at_least, check_count
 
@@ -100,12 +101,6 @@ def median_interval(values: Sequence[float]) -> tuple[float, float]:
         >>> evaluation.median_interval([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0])
         (2.0, 8.0)
     """
-    n = len(values)
-    check_count("the number of values", n, 6)
-    # The largest k for which fewer than k of n fair coins fall heads with probability <= 2.5 %.
-    below, k = 0.0, 0
-    while below + math.comb(n, k) / 2**n <= 0.025:
-        below += math.comb(n, k) / 2**n
-        k += 1
-    ordered = sorted(float(value) for value in values)
-    return ordered[k - 1], ordered[n - k]
+    check_count("the number of values", len(values), 6)
+    found = stats.quantile_test(values, q=0, p=0.5).confidence_interval(0.95)
+    return float(found.low), float(found.high)

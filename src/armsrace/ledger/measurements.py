@@ -119,11 +119,18 @@ def measure(
 
 
 def command() -> str:
-    """The command that runs a script of this clone's benchmarks; empty in any other program."""
+    """The command that runs a script of this clone's benchmarks; empty in any other program.
+
+    Of an absolute path the name is kept: the folder means nothing on another machine.
+    """
     script = Path(sys.argv[0]).resolve()
     if script.parent != CLONE / "benchmarks" or not script.is_file():
         return ""
-    return shlex.join(["python", script.relative_to(CLONE).as_posix(), *sys.argv[1:]])
+    given = []
+    for part in sys.argv[1:]:
+        option, equals, value = part.rpartition("=")
+        given.append(option + equals + (Path(value).name if Path(value).is_absolute() else value))
+    return shlex.join(["python", script.relative_to(CLONE).as_posix(), *given])
 
 
 @cache

@@ -70,11 +70,13 @@ class LinearSynthesis(nn.Module):
     def explain(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Each class's best explanation (N, K, C, H, W) of images (N, C, H, W), its cost (N, K)."""
         exact = self.of(*(part.double() for part in self.parameters()), classes=self.classes)
-        costs, best = exact.costs(images.double()).unflatten(1, (self.classes, -1)).min(dim=2)
+        flat = images.flatten(1).double()
+        inner = exact.coordinates(flat)
+        costs, best = exact.costs(flat, inner).unflatten(1, (self.classes, -1)).min(dim=2)
         places = torch.arange(self.classes, device=best.device) * self.pieces + best
-        means, factors = exact.means[places], exact.factors[places]
-        along = torch.einsum("nkpl,nkp->nkl", factors, images.double().flatten(1)[:, None] - means)
-        drawn = means + torch.einsum("nkpl,nkl->nkp", factors, along)
+        inner = inner.gather(1, places[..., None].expand(-1, -1, self.latents))
+        # Of the cheapest pieces alone: `explanations` draws all of them.
+        drawn = exact.means[places] + torch.einsum("nkpl,nkl->nkp", exact.factors[places], inner)
         return drawn.unflatten(2, images.shape[1:]).to(images.dtype), costs.to(images.dtype)
 
     def forward(self, images: Tensor) -> Tensor:
