@@ -17,6 +17,7 @@ from chapter_times import ChapterTimes
 from docutils import nodes
 from jinja2 import Template
 from sphinx.application import Sphinx
+from sphinx.transforms import SphinxTransform
 
 from armsrace.publishing import mathematics
 from armsrace.publishing.repository import Repository
@@ -71,6 +72,18 @@ FAILURE = Template(
 """,
     autoescape=True,
 )
+
+
+class CommandsAsWritten(SphinxTransform):
+    """Keeps hyphens and quotes of a command in a sentence, so that it can be copied."""
+
+    default_priority = 740  # before Sphinx makes dashes and curly quotes of them
+
+    def apply(self, **kwargs: Any) -> None:
+        """Mark the glued texts that have one."""
+        for node in self.document.findall(nodes.inline):
+            if "pasted-text" in node["classes"] and "python benchmarks/" in node.astext():
+                node["support_smartquotes"] = False
 
 
 def records(app: Sphinx) -> Path:
@@ -205,6 +218,7 @@ def setup(app: Sphinx) -> dict[str, bool | str]:
     app.add_config_value("armsrace_profile", "reader", "env", str)
     app.add_config_value("armsrace_repository", "", "env", str)
     app.add_directive("chapter-times", ChapterTimes)
+    app.add_transform(CommandsAsWritten)
     app.connect("config-inited", use_built_files)
     app.connect("env-get-outdated", outdated)
     app.connect("env-before-read-docs", allow_parallel_reading)

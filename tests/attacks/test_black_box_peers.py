@@ -39,6 +39,7 @@ def test_boundary_beats_foolbox(s3_cnn: nn.Module, right: Digits) -> None:
     assert medians[0] <= medians[1], f"ours {medians[0]:.2f}, Foolbox's {medians[1]:.2f}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ["l2", "linf"])
 def test_hop_skip_jump_beats_foolbox(s3_cnn: nn.Module, right: Digits, norm: Norm) -> None:
     images, labels = right

@@ -69,6 +69,7 @@ def _sizes(model: nn.Module, images: Tensor, found: Tensor, labels: Tensor, norm
     return torch.where(wrong, distances(found - images, norm), torch.inf)
 
 
+@pytest.mark.slow
 @pytest.mark.peers
 @pytest.mark.parametrize(("norm", "order"), [("linf", torch.inf), ("l1", 1)])
 def test_it_is_nearer_than_adv_lib_in_a_third_of_the_steps(

@@ -96,6 +96,7 @@ def test_a_gradient_gone_for_the_cross_entropy_is_there_for_the_ratio(
     assert found.accuracies["APGD, targeted DLR"] < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 @pytest.mark.parametrize("classes", [2, 3])
 def test_few_classes_have_a_loss(classes: int, norm: Norm) -> None:

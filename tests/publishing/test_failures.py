@@ -81,6 +81,7 @@ def test_failing_build_exits_with_an_error(project: Path, monkeypatch: pytest.Mo
     assert said[-1].startswith("  chapters/01_one.md:") and "ZeroDivisionError" in said[-1]
 
 
+@pytest.mark.slow
 def test_failing_cell_is_named_and_the_other_chapters_go_on(project: Path, processes: None) -> None:
     failing = chapter("x = 1", 'raise RuntimeError("no luck")')
     (project / "chapters/02_two.md").write_text(failing)

@@ -204,6 +204,7 @@ def test_the_files_of_an_answer_go_to_a_folder_that_is_deleted(project: Path) ->
     assert found.verdict.startswith("right") and not list(project.rglob("left.txt"))
 
 
+@pytest.mark.slow
 def test_one_bad_file_does_not_stop_the_others(project: Path, monkeypatch) -> None:
     judged(project, {"solved": [RIGHT]})
     monkeypatch.setattr(layout, "notebooks", lambda: notebooks(project))

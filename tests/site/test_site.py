@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,6 +79,14 @@ def test_every_chapter_has_a_slider_a_strip_and_its_notebook() -> None:
         assert 'class="ar-slider"' in text, page
         assert 'class="ar-strip"' in text, page
         assert (SITE / "notebooks" / f"{Path(page).stem}.ipynb").is_file(), page
+
+
+def test_commands_can_be_copied() -> None:
+    """Two hyphens are two hyphens, in tables and in sentences."""
+    text = "".join((SITE / page).read_text(encoding="utf-8") for page in PAGES)
+    commands = re.findall(r"python benchmarks/\w+\.py [^<;]*", text)
+    assert [command for command in commands if " --" in command]
+    assert [command for command in commands if re.search(r" –\w|[‘’]", command)] == []
 
 
 @pytest.mark.parametrize("name", ["carlini_wagner_l2", "bpda", "masking_report"])
