@@ -128,6 +128,40 @@ def test_nothing_is_loaded_before_the_click_and_nothing_asked_after(
     page.close()
 
 
+SLOW_CAMERA = """() => {
+  const play = HTMLMediaElement.prototype.play;
+  HTMLMediaElement.prototype.play = async function () {
+    await new Promise((resume) => setTimeout(resume, 1500));
+    return play.call(this);
+  };
+}"""
+NO_CAMERA = """() => {
+  navigator.mediaDevices.getUserMedia = async () => { throw new Error("it is in use"); };
+}"""
+
+
+def test_a_picture_is_taken_only_once_the_camera_shows_one(panel: Page) -> None:
+    panel.evaluate(SLOW_CAMERA)
+    panel.get_by_role("button", name="Camera").click()
+    take = panel.get_by_role("button", name="Take the picture")
+    take.wait_for()
+    assert take.is_disabled()
+    take.click()
+    label = panel.get_attribute("#photo-before", "aria-label")
+    assert label == "Your photograph, before the attack"
+    settled(panel)
+    assert panel.locator("#photo-shot").is_hidden()
+
+
+def test_a_camera_that_cannot_be_used_is_said_and_can_be_tried_again(panel: Page) -> None:
+    panel.evaluate(NO_CAMERA)
+    button = panel.get_by_role("button", name="Camera")
+    button.click()
+    panel.get_by_text("The camera cannot be used: it is in use.").wait_for()
+    assert button.is_enabled() and panel.locator("#photo-shot").is_hidden()
+    assert button.get_attribute("aria-expanded") == "false"
+
+
 def test_attack_stays_in_its_budget_and_pytorch_agrees(panel: Page) -> None:
     data = datasets.load("imagenet-samples")
     truth = datasets.IMAGENET_CLASSES[data.labels[0]]

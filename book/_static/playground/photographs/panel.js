@@ -167,23 +167,30 @@ function closeCamera() {
   at("camera").setAttribute("aria-expanded", "false");
 }
 
+/** Shows what the camera sees. A picture can be taken once there is one: a click before the first
+ * frame would find nothing. */
 async function openCamera() {
   if (stream) return closeCamera();
+  const [camera, take, video] = [at("camera"), at("take"), at("video")];
+  camera.disabled = take.disabled = true;
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+    at("shot").hidden = false;
+    camera.setAttribute("aria-expanded", "true");
+    video.srcObject = stream;
+    await video.play();
   } catch (error) {
+    closeCamera();
     return tell(`The camera cannot be used: ${error.message}.`);
+  } finally {
+    camera.disabled = false;
   }
-  at("shot").hidden = false;
-  at("camera").setAttribute("aria-expanded", "true");
-  at("video").srcObject = stream;
-  await at("video").play();
-  at("take").focus();
+  take.disabled = false;
+  take.focus();
 }
 
 function takePicture() {
   const video = at("video");
-  if (!video.videoWidth) return;
   useOwn(video, video.videoWidth, video.videoHeight, "Your photograph");
   closeCamera();
   at("camera").focus();
