@@ -20,6 +20,8 @@ PAD = 6 / 72
 """Inches between an image of a grid and its title."""
 RING = 6 / 72
 """Inches from a pixel to the ring around it."""
+DOTTED = 32
+"""Pixels of a side up to which a panel marks negative changes by dots."""
 EDGE = "#cbd2d9"
 PANEL = 1.2, 1.42, 1.12, 0.5
 """Inches of a panel: the square of an image, a row, and what is below and above the rows."""
@@ -152,7 +154,8 @@ def attack_panel(
 ) -> Plot:
     """One row per attack: the original, the perturbation, the adversarial, both confidences.
 
-    The perturbation is averaged over channels and drawn on one scale for all rows.
+    The perturbation is averaged over channels and drawn on one scale for all rows. In small images
+    a white dot marks each pixel whose value fell, so that the sign is not told by color alone.
 
     Args:
         clean: (N, C, H, W) in [0, 1].
@@ -184,6 +187,8 @@ def attack_panel(
         )
         for column, (heading, verdict, pixels, scale) in enumerate(columns):
             high = _place(axes, pixels, column * side, low, side, **scale)
+            if column == 1 and max(change.shape) <= DOTTED:
+                _dot(axes, change < 0, axes.images[-1].get_extent())
             title = "\n".join(line for line in (heading if row == 0 else "", verdict) if line)
             middle = (column + 0.5) * side
             axes.text(middle, low + high + PAD, title, fontsize=11, ha="center", va="baseline")
@@ -195,11 +200,20 @@ def attack_panel(
             plot.legend(loc="upper right", ncols=2, borderaxespad=0.3)
     bars.set_xlabel("class", fontsize=11)
     axes.set(xlim=(0, width), ylim=(0, height))
-    _scale(plot, reach, width, height)
+    _scale(plot, reach, width, height, max(delta.shape[-2:]) <= DOTTED)
     return plot
 
 
-def _scale(plot: Plot, reach: float, width: float, height: float) -> None:
+def _dot(axes: Axes, marked: Any, extent: Sequence[float]) -> None:
+    """Draw a white dot in the middle of each marked pixel (H, W) of an image."""
+    left, right, low, high = extent
+    rows, columns = marked.nonzero()
+    x = left + (columns + 0.5) * (right - left) / marked.shape[1]
+    y = high - (rows + 0.5) * (high - low) / marked.shape[0]
+    axes.plot(x, y, ".", color="white", markersize=1.6, markeredgewidth=0)
+
+
+def _scale(plot: Plot, reach: float, width: float, height: float, dotted: bool) -> None:
     """Draw the scale of the perturbations along the bottom of a panel."""
     axes = plot.add_axes((0.25 / width, 0.5 / height, 1 - 0.5 / width, 0.1 / height))
     ramp = np.linspace(-reach, reach, 256)[None]
@@ -209,6 +223,8 @@ def _scale(plot: Plot, reach: float, width: float, height: float) -> None:
     axes.set_yticks([])
     axes.set_xticks([-reach, 0, reach], labels=[f"−{reach:.2g}", "0", f"+{reach:.2g}"])
     axes.set_xlabel("change of a pixel (pixels run from 0 to 1)", fontsize=11)
+    if dotted:
+        _dot(axes, np.arange(64)[None] < 32, (-reach, reach, 0, 1))
 
 
 def _verdict(probabilities: Tensor) -> str:
