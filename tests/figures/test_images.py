@@ -114,6 +114,36 @@ def test_panel_states_scale_and_verdicts(attack: tuple[Tensor, ...]) -> None:
     assert "pixel" in scale.get_xlabel()
 
 
+def test_panel_marks_what_fell_by_dots(attack: tuple[Tensor, ...]) -> None:
+    clean, changed, *_ = attack
+    pictures = figures.attack_panel(*attack).axes[0]
+    for row, dots in enumerate(pictures.lines):
+        drawn = pictures.images[3 * row + 1]
+        left, right, low, high = drawn.get_extent()
+        x, y = dots.get_data()
+        columns = ((x - left) / (right - left) * 28).astype(int)
+        rows = ((high - y) / (high - low) * 28).astype(int)
+        marked = np.zeros((28, 28), dtype=bool)
+        marked[rows, columns] = True
+        np.testing.assert_array_equal(marked, (changed < clean)[row, 0])
+    assert len(pictures.lines) == 2
+    large = [part.repeat_interleave(2, 2).repeat_interleave(2, 3) for part in attack[:2]]
+    assert not figures.attack_panel(*large, *attack[2:]).axes[0].lines
+
+
+def test_panel_with_a_scale_for_each_row(attack: tuple[Tensor, ...]) -> None:
+    clean, changed, before, after = attack
+    changed = clean + torch.tensor([1.0, 0.5]).view(2, 1, 1, 1) * (changed - clean)
+    pictures, *_, scale = figures.attack_panel(clean, changed, before, after, own_scale=True).axes
+    ends = [pictures.images[3 * row + 1].get_clim()[1] for row in range(2)]
+    np.testing.assert_allclose(ends, [0.1, 0.05], atol=1e-6)
+    titles = [pictures.texts[3 * row + 1].get_text() for row in range(2)]
+    assert titles == ["perturbation\nat most 0.1", "at most 0.05"]
+    assert "share" in scale.get_xlabel()
+    with pytest.raises(ValueError, match="reach must be None"):
+        figures.attack_panel(clean, changed, before, after, own_scale=True, reach=0.1)
+
+
 @pytest.mark.parametrize("rows", [1, 2])
 def test_panel_hides_nothing(attack: tuple[Tensor, ...], rows: int) -> None:
     plot = figures.attack_panel(*(part[:rows] for part in attack))

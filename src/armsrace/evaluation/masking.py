@@ -123,7 +123,9 @@ def _gradient_checks(
         white_box = _error(iterate(epsilon=epsilon, steps=steps).success)
         at_most = white_box + max(0.01, 1 / len(images)) + 1e-6
         evidence = f"error {white_box:.1%} after {steps} steps, {one_step:.1%} after one"
-        yield Check("Does iterating do at least as well as one step?", one_step <= at_most, evidence)
+        yield Check(
+            "Does iterating do at least as well as one step?", one_step <= at_most, evidence
+        )
         unbounded = _error(iterate(epsilon=bounds.width, steps=2 * steps).success)
         evidence = f"error {unbounded:.1%} at ε = {bounds.width:g}, the whole box"
         yield Check("Does the error reach 100 % as ε grows?", unbounded >= 0.99, evidence)

@@ -125,7 +125,7 @@ def check_sealed(answer: object) -> None:
     fooled = int((classify(moved) != sample.labels).sum())
     exercise.require(
         fooled >= 30,
-        f"{fooled} of 60 digits are misclassified; the bar is 30. Attack networks that you can see, "
+        f"{fooled} of 60 digits are misclassified; the bar is 30. Attack visible networks, "
         "several at once, and use the queries to choose among the results.",
     )
     exercise.confirm(

@@ -1,4 +1,4 @@
-"""Checks of the exercises on the observation: matched noise, the linear case, straight lines, a challenge."""
+"""Checks of the exercises on the observation: noise, the linear case, lines, three gradients."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ def check_largest_change(answer: object) -> None:
     two = float(solve(torch.tensor([1.0, -3.0, 0.0, 2.0]), epsilon, 2))
     exercise.require(
         abs(two - 2.5) < 1e-5,
-        f"for w = [1, −3, 0, 2], ε = {epsilon} and k = 2 you got {two:g}; choose the two pixels with "
-        "the largest |w|, whatever their sign.",
+        f"for w = [1, −3, 0, 2], ε = {epsilon} and k = 2 you got {two:g}; choose the two "
+        "pixels with the largest |w|, whatever their sign.",
     )
     exercise.confirm(
         "ε‖w‖₁ grows with the number of pixels, although no pixel changes by more than ε."

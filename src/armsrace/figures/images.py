@@ -151,6 +151,7 @@ def attack_panel(
     adversarial_probabilities: Tensor,
     *,
     reach: float | None = None,
+    own_scale: bool = False,
 ) -> Plot:
     """One row per attack: the original, the perturbation, the adversarial, both confidences.
 
@@ -163,10 +164,14 @@ def attack_panel(
         clean_probabilities: (N, K), softmax of the logits.
         adversarial_probabilities: (N, K), softmax of the logits.
         reach: the ends of the perturbation's scale, −reach and reach; by default its largest value.
+        own_scale: whether each row has a scale of its own, up to its largest change, printed above
+            it. For perturbations in different norms.
     """
     if clean.shape != adversarial.shape or len(clean_probabilities) != len(clean):
         raise ValueError("clean, adversarial and the probabilities must have the same length")
     delta = (adversarial - clean).detach().cpu()
+    if own_scale and reach is not None:
+        raise ValueError("reach must be None where each row has its own scale")
     reach = reach or float(delta.abs().max()) or 1.0
     count, width = len(clean), 5.6
     side, pitch, below, above = PANEL
@@ -180,9 +185,11 @@ def attack_panel(
         before, after = clean_probabilities[row], adversarial_probabilities[row]
         change = delta[row].mean(0).numpy()
         low = below + (count - 1 - row) * pitch
+        end = (float(abs(change).max()) or 1.0) if own_scale else reach
+        largest = f"at most {end:.2g}" if own_scale else ""
         columns: Any = (
             ("original", _verdict(before), _pixels(clean[row]), {"vmin": 0, "vmax": 1}),
-            ("perturbation", "", change, {"vmin": -reach, "vmax": reach, "cmap": DIVERGING}),
+            ("perturbation", largest, change, {"vmin": -end, "vmax": end, "cmap": DIVERGING}),
             ("adversarial", _verdict(after), _pixels(adversarial[row]), {"vmin": 0, "vmax": 1}),
         )
         for column, (heading, verdict, pixels, scale) in enumerate(columns):
@@ -200,7 +207,7 @@ def attack_panel(
             plot.legend(loc="upper right", ncols=2, borderaxespad=0.3)
     bars.set_xlabel("class", fontsize=11)
     axes.set(xlim=(0, width), ylim=(0, height))
-    _scale(plot, reach, width, height, max(delta.shape[-2:]) <= DOTTED)
+    _scale(plot, None if own_scale else reach, width, height, max(delta.shape[-2:]) <= DOTTED)
     return plot
 
 
@@ -213,8 +220,9 @@ def _dot(axes: Axes, marked: Any, extent: Sequence[float]) -> None:
     axes.plot(x, y, ".", color="white", markersize=1.6, markeredgewidth=0)
 
 
-def _scale(plot: Plot, reach: float, width: float, height: float, dotted: bool) -> None:
-    """Draw the scale of the perturbations along the bottom of a panel."""
+def _scale(plot: Plot, end: float | None, width: float, height: float, dotted: bool) -> None:
+    """Draw the scale of the perturbations along the bottom; without an end, of each row's own."""
+    reach = end or 1.0
     axes = plot.add_axes((0.25 / width, 0.5 / height, 1 - 0.5 / width, 0.1 / height))
     ramp = np.linspace(-reach, reach, 256)[None]
     axes.imshow(ramp, DIVERGING, extent=(-reach, reach, 0, 1), aspect="auto")
@@ -222,7 +230,8 @@ def _scale(plot: Plot, reach: float, width: float, height: float, dotted: bool) 
     axes.spines[:].set_visible(False)
     axes.set_yticks([])
     axes.set_xticks([-reach, 0, reach], labels=[f"−{reach:.2g}", "0", f"+{reach:.2g}"])
-    axes.set_xlabel("change of a pixel (pixels run from 0 to 1)", fontsize=11)
+    what = "pixels run from 0 to 1" if end else "as a share of the largest in its row"
+    axes.set_xlabel(f"change of a pixel ({what})", fontsize=11)
     if dotted:
         _dot(axes, np.arange(64)[None] < 32, (-reach, reach, 0, 1))
 

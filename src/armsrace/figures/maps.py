@@ -5,12 +5,14 @@ Also curves over a network's layers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
+from matplotlib.patches import Polygon
 from torch import Tensor
 
 from armsrace.figures.curves import PERCENT, Series, lines
@@ -64,6 +66,39 @@ def decision_map(
     axes.grid(False)
     if len(ways) > 1:
         plot.legend(loc="outside upper left", ncols=len(ways))
+    return plot
+
+
+@styled
+def steepest_steps(gradient: Tensor) -> Plot:
+    """The three balls of radius 1 in the plane, the lines of equal loss, and the best step in each.
+
+    Args:
+        gradient: (2,), not zero; the loss is linear and rises along it.
+    """
+    if gradient.shape != (2,) or not bool(gradient.any()):
+        raise ValueError(f"gradient must be two numbers, not both 0, got {gradient.tolist()}")
+    g = gradient.detach().cpu().double()
+    axis = torch.nn.functional.one_hot(g.abs().argmax(), 2)
+    steps: dict[str, tuple[Tensor, list[tuple[float, float]]]] = {
+        "L∞": (g.sign(), [(1, 1), (1, -1), (-1, -1), (-1, 1)]),
+        "L2": (g / g.norm(), [(math.cos(k / 20), math.sin(k / 20)) for k in range(126)]),
+        "L1": (axis * g.sign(), [(1, 0), (0, 1), (-1, 0), (0, -1)]),
+    }
+    plot = new_plot(5.6, 2.5)
+    ends = torch.linspace(-1.7, 1.7, 35, dtype=torch.float64)
+    y, x = torch.meshgrid(ends, ends, indexing="ij")
+    for axes, (name, (step, edge)) in zip(plot.subplots(1, 3), steps.items(), strict=True):
+        loss = (g[0] * x + g[1] * y) / g.norm()
+        axes.contour(ends, ends, loss, levels=9, colors=GROUND, linewidths=0.8, linestyles="-")
+        axes.add_patch(Polygon(edge, fill=False, edgecolor=PALETTE["blue"], linewidth=1.6))
+        for end, color, dash in ((g / g.norm(), "gray", ":"), (step, "vermilion", "-")):
+            axes.plot((0, end[0]), (0, end[1]), dash, color=PALETTE[color], linewidth=2)
+        axes.plot(*step, "o", color=PALETTE["vermilion"], markersize=7)
+        axes.set(title=f"{name}: loss +{float(g @ step):.2f} ε", xlim=(-1.7, 1.7), ylim=(-1.7, 1.7))
+        axes.set(aspect="equal", xticks=(-1, 0, 1), yticks=(-1, 0, 1), xlabel="δ₁ / ε")
+        axes.set_ylabel("δ₂ / ε" if name == "L∞" else "")
+        axes.grid(False)
     return plot
 
 
