@@ -1,11 +1,12 @@
-"""Checks of the exercises on iterated attacks: projection, number of steps, several starts."""
+"""Checks of the exercises on iterated attacks: projection, steps, starts, three networks."""
 
 from __future__ import annotations
 
 import torch
 from torch import Generator, Tensor
 
-from armsrace.exercises import Exercise
+from armsrace import datasets, zoo
+from armsrace.exercises import Exercise, require_budget
 from armsrace.norms import project
 
 
@@ -103,3 +104,26 @@ def check_best_start(answer: object) -> None:
     )
     exercise.require(torch.equal(values, right), "choose the start image by image.")
     exercise.confirm("An image that was fooled leaves the batch, so restarts get cheaper.")
+
+
+def check_fool_all(answer: object) -> None:
+    """Check `attack(models, images, labels, epsilon)`: (N, 1, 28, 28) within ‖δ‖∞ ≤ ε.
+
+    One image must fool all three models. At least 30 of 50 digits must do so.
+    """
+    exercise, epsilon = Exercise("One image for three networks"), 0.2
+    sample = datasets.load("mnist", "test").take(50, Generator().manual_seed(628))
+    models = [zoo.load(name) for name in ("s3-cnn", "maxout", "carlini-wagner")]
+    solve = exercise.solution(answer, models, sample.images, sample.labels, epsilon)
+    if solve is None:
+        return
+    found = solve(models, sample.images.clone(), sample.labels.clone(), epsilon)
+    moved = require_budget(exercise, sample.images, found, epsilon)
+    wrong = torch.stack([model(moved).argmax(dim=1) != sample.labels for model in models])
+    fooled = int(wrong.all(dim=0).sum())
+    exercise.require(
+        fooled >= 30,
+        f"{fooled} of 50 digits fool all three networks; the bar is 30. One by one they are fooled "
+        f"by {', '.join(str(int(row.sum())) for row in wrong)}. Let every step follow all three.",
+    )
+    exercise.confirm(f"{fooled} of 50 digits fool all three networks with one image.")
