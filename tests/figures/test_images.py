@@ -55,6 +55,17 @@ def test_grid_refuses_missing_titles() -> None:
         figures.image_grid(IMAGES, ["one"])
 
 
+def test_rows_are_named_at_their_left() -> None:
+    (axes,) = figures.image_grid(IMAGES[:6], columns=3, rows=["upper", "lower"]).axes
+    names = {text.get_text(): text for text in axes.texts}
+    for name, index in (("upper", 0), ("lower", 3)):
+        left, _, low, high = axes.images[index].get_extent()
+        assert names[name].get_position() == pytest.approx((0, (low + high) / 2))
+        assert left > 0.09 * len(name)
+    with pytest.raises(ValueError, match="rows must have length 2, got 1"):
+        figures.image_grid(IMAGES[:6], columns=3, rows=["one"])
+
+
 def test_rings_lie_around_their_pixels() -> None:
     (axes,) = figures.image_grid(torch.rand(2, 3, 10, 10), rings=[[(0, 9)], []]).axes
     left, right, _, high = axes.images[0].get_extent()

@@ -42,6 +42,7 @@ def image_grid(
     *,
     columns: int = 5,
     size: float = 1.15,
+    rows: Sequence[str] | None = None,
     rings: Sequence[Sequence[tuple[float, float]]] | None = None,
 ) -> Plot:
     """Images in a grid, row by row, each under its title.
@@ -51,6 +52,7 @@ def image_grid(
         titles: one per image.
         columns: at most.
         size: the width of an image, in inches.
+        rows: the name of each row, at its left.
         rings: per image, the row and column of each pixel that a ring is drawn around.
     """
     if titles is not None and len(titles) != len(images):
@@ -58,11 +60,14 @@ def image_grid(
     if rings is not None and len(rings) != len(images):
         raise ValueError(f"rings must have length {len(images)}, got {len(rings)}")
     columns = min(columns, len(images))
-    rows = -(-len(images) // columns)
+    count = -(-len(images) // columns)
+    if rows is not None and len(rows) != count:
+        raise ValueError(f"rows must have length {count}, got {len(rows)}")
+    side = 0.09 * max(map(len, rows)) + 0.1 if rows else 0.0
     lines = max((title.count("\n") + 1 for title in titles or [] if title), default=0)
     height = size + 0.19 * lines + 0.02
-    width = columns * size
-    plot = new_plot(width, rows * height)
+    width = side + columns * size
+    plot = new_plot(width, count * height)
     # All positions are known, in inches. One axes holds all images: an axes for each, with ticks
     # and spines, would take most of the time, and so would a layout engine.
     plot.set_layout_engine("none")
@@ -70,23 +75,26 @@ def image_grid(
     axes.set_axis_off()
     for index, image in enumerate(images):
         row, column = divmod(index, columns)
-        low = (rows - 1 - row) * height + MARGIN
+        low = (count - 1 - row) * height + MARGIN
+        left = side + column * size
         # Digits are drawn as ink on paper: 0 is white and 1 is black.
-        high = _place(axes, _pixels(image), column * size, low, size, vmin=0, vmax=1)
+        high = _place(axes, _pixels(image), left, low, size, vmin=0, vmax=1)
+        if rows and column == 0:
+            axes.text(0, low + high / 2, rows[row], fontsize=11, ha="left", va="center")
         if titles and titles[index]:
-            middle, above = (column + 0.5) * size, low + high + PAD
+            middle, above = left + 0.5 * size, low + high + PAD
             axes.text(middle, above, titles[index], fontsize=11, ha="center", va="baseline")
         for y, x in rings[index] if rings else ():
-            left, right, bottom, top = axes.images[-1].get_extent()
+            start, right, bottom, top = axes.images[-1].get_extent()
             center = (
-                left + (right - left) * (x + 0.5) / image.shape[2],
+                start + (right - start) * (x + 0.5) / image.shape[2],
                 top - (top - bottom) * (y + 0.5) / image.shape[1],
             )
             # White within dark, so that one of both stands out from any ground.
             for color, line in ((INK, 2.6), ("white", 1.2)):
                 ring = Circle(center, RING, fill=False, edgecolor=color, linewidth=line)
                 axes.add_patch(ring)
-    axes.set(xlim=(0, width), ylim=(0, rows * height))
+    axes.set(xlim=(0, width), ylim=(0, count * height))
     return plot
 
 
