@@ -1,13 +1,15 @@
-"""Checks of the exercises on hidden layers: relative changes, perplexity, a boundary."""
+"""Checks of the exercises on hidden layers: changes, perplexity, a boundary, a detector."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
-from armsrace.exercises import Exercise
+from armsrace import datasets, zoo
+from armsrace.exercises import Exercise, require_budget
+from armsrace.losses import margin
 
 
 def check_relative_change(answer: object) -> None:
@@ -148,3 +150,65 @@ def check_shortest_move(answer: object) -> None:
         "that is not the smallest length.",
     )
     exercise.confirm("A boundary may be much nearer than the digits of the other class.")
+
+
+class NeighborDetector:
+    """A network, and a second classifier by the nearest digits in its last hidden layer.
+
+    Args:
+        network: whose last module is linear.
+        bank: (M, 1, 28, 28), with their labels.
+        labels: (M,).
+        spare: images of which 5 % are rejected; they set the threshold.
+    """
+
+    def __init__(self, network: nn.Sequential, bank: Tensor, labels: Tensor, spare: Tensor) -> None:
+        self.network, self.body, self.labels = network, network[:-1], labels
+        with torch.no_grad():
+            self.bank = self.body(bank)
+        self.threshold = float(self.doubt(spare).quantile(0.95))
+
+    def neighbors(self, images: Tensor) -> Tensor:
+        """Minus the distance to the nearest digit of each class in the bank, (N, 10)."""
+        gaps = torch.cdist(self.body(images), self.bank)
+        return -torch.stack([gaps[:, self.labels == k].amin(1) for k in range(10)], dim=1)
+
+    @torch.no_grad()
+    def doubt(self, images: Tensor) -> Tensor:
+        """How much nearer a digit of another class is than one of the predicted class, (N,)."""
+        return margin(self.neighbors(images), self.network(images).argmax(1))
+
+    def accepts(self, images: Tensor) -> Tensor:
+        """Whether the doubt is at most the threshold, (N,) bool."""
+        return self.doubt(images) <= self.threshold
+
+
+def check_evade(answer: object) -> None:
+    """Check `attack(detector, images, labels, epsilon)`: (N, 1, 28, 28) within ‖δ‖∞ ≤ ε.
+
+    detector: `NeighborDetector`. At least 28 of 40 digits must be misclassified and accepted.
+    """
+    exercise, epsilon = Exercise("Past the neighbors"), 0.15
+    drawn = datasets.load("mnist", "test").take(700, Generator().manual_seed(1103))
+    parts, classes = drawn.images.split((400, 200, 100)), drawn.labels.split((400, 200, 100))
+    network = zoo.load("s3-cnn")
+    assert isinstance(network, nn.Sequential)
+    detector = NeighborDetector(network, parts[0], classes[0], parts[1])
+    with torch.no_grad():
+        right = (network(parts[2]).argmax(1) == classes[2]) & detector.accepts(parts[2])
+    images, labels = parts[2][right][:40], classes[2][right][:40]
+    solve = exercise.solution(answer, detector, images, labels, epsilon)
+    if solve is None:
+        return
+    found = solve(detector, images.clone(), labels.clone(), epsilon)
+    moved = require_budget(exercise, images, found, epsilon)
+    with torch.no_grad():
+        wrong = network(moved).argmax(1) != labels
+    passed = int((wrong & detector.accepts(moved)).sum())
+    exercise.require(
+        passed >= 28,
+        f"{int(wrong.sum())} of {len(images)} digits are misclassified, and {passed} of these are "
+        "accepted; the bar is 28. The two classifiers have different scales: try several weights "
+        "and keep what works for each image.",
+    )
+    exercise.confirm(f"{passed} of {len(images)} digits are misclassified and accepted.")
