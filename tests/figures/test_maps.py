@@ -86,3 +86,19 @@ def test_steepest_steps_end_at_the_best_point_of_each_ball(gradient, steps) -> N
 def test_steepest_steps_need_a_direction() -> None:
     with pytest.raises(ValueError, match="gradient must be two numbers"):
         figures.steepest_steps(torch.zeros(2))
+
+
+def test_groups_of_digits_differ_by_a_sign_and_the_legend_shows_it() -> None:
+    none = torch.zeros(0, dtype=torch.long)
+    groups = [
+        figures.Marked("clean", POINTS[:2], torch.tensor([2, 2])),
+        figures.Marked("attacked", POINTS[2:4], torch.tensor([2, 2])),
+        figures.Marked("nobody", torch.zeros(0, 2), none),
+    ]
+    plot = figures.digit_maps({"a": figures.DigitMap(POINTS, LABELS, groups)})
+    (legend,) = plot.legends
+    markers = {
+        text.get_text(): line.get_marker()
+        for text, line in zip(legend.texts, legend.get_lines(), strict=True)
+    }
+    assert markers == {"clean": "$2$", "attacked": "$2'$", "nobody": "$2''$"}

@@ -21,6 +21,7 @@ from armsrace.figures.style import CYCLE, INK, PALETTE, Plot, new_plot, styled
 GROUNDS = ("#eef3f7", "#f6d9dc", "#fbeed3", "#dcebe1")
 GROUND = "#aeb6bf"
 MARKS = (INK, PALETTE["vermilion"], PALETTE["blue"], PALETTE["amber"])
+SIGNS = ("", "'", "''", "^*")
 LEVELS = 14
 
 
@@ -213,7 +214,8 @@ def digit_maps(
 ) -> Plot:
     """Maps side by side, in which each point is drawn as its digit.
 
-    The points of a map are gray, its groups black, vermilion, blue and amber, in this order.
+    The points of a map are gray, its groups black, vermilion, blue and amber, in this order. From
+    the second group on, a prime, two primes or a star tell them apart without color.
 
     Args:
         maps: {title: map}, each with at most four groups.
@@ -226,17 +228,18 @@ def digit_maps(
     if not maps:
         raise ValueError("maps must hold at least one map")
     plot = new_plot(width * len(maps), width + 0.4)
-    names: dict[str, str] = {}
+    names: dict[str, tuple[str, str]] = {}
     grid = plot.subplots(1, len(maps), squeeze=False)[0]
     for axes, (title, one) in zip(grid, maps.items(), strict=True):
         if len(one.marked) > len(MARKS):
             raise ValueError(f"marked must be at most {len(MARKS)} groups, got {len(one.marked)}")
         _draw_digits(axes, one.points, one.labels, GROUND, 22)
-        for group, color in zip(one.marked, MARKS, strict=False):
-            names[group.name] = color
+        digit = next((int(group.labels[0]) for group in one.marked if len(group.labels)), "n")
+        for group, color, sign in zip(one.marked, MARKS, SIGNS, strict=False):
+            names.setdefault(group.name, (color, f"${digit}{sign}$"))
             for path in () if group.ways is None else group.ways.detach().cpu():
                 axes.plot(*path.T.numpy(), color=color, lw=0.7, alpha=0.6)
-            _draw_digits(axes, group.points, group.labels, color, 46)
+            _draw_digits(axes, group.points, group.labels, color, 70 if sign else 46, sign)
         axes.set(title=title, xlabel=x_label, ylabel=y_label)
         axes.grid(False)
         if not x_label and not y_label:
@@ -247,20 +250,23 @@ def digit_maps(
     return plot
 
 
-def _draw_digits(axes: Axes, points: Tensor, labels: Tensor, color: str, size: float) -> None:
-    """Draw points (M, 2) as their digits (M,)."""
+def _draw_digits(
+    axes: Axes, points: Tensor, labels: Tensor, color: str, size: float, sign: str = ""
+) -> None:
+    """Draw points (M, 2) as their digits (M,), each with a sign."""
     if points.shape != (len(labels), 2):
         raise ValueError(f"points must have shape ({len(labels)}, 2), got {tuple(points.shape)}")
     points, labels = points.detach().cpu(), labels.cpu()
     for digit in labels.unique().tolist():
         x, y = points[labels == digit].T.numpy()
-        axes.scatter(x, y, size, color, marker=f"${digit}$", linewidths=0.3)
+        axes.scatter(x, y, size, color, marker=f"${digit}{sign}$", linewidths=0.3)
 
 
-def _add_legend(plot: Plot, names: Mapping[str, str]) -> None:
-    """A legend with the name and the color of each group."""
+def _add_legend(plot: Plot, names: Mapping[str, tuple[str, str]]) -> None:
+    """A legend with the name, the color and the marker of each group."""
     handles = [
-        plot.axes[0].plot([], [], "o", color=color, label=name)[0] for name, color in names.items()
+        plot.axes[0].plot([], [], ls="", marker=marker, color=color, markersize=9, label=name)[0]
+        for name, (color, marker) in names.items()
     ]
     if handles:
         plot.legend(handles=handles, loc="outside lower center", ncols=len(handles))
