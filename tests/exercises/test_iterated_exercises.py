@@ -128,7 +128,7 @@ def test_fool_all(capsys) -> None:
 @pytest.mark.parametrize(
     ("wrong", "hint"),
     [
-        (together((0,)), "the bar is 30"),
+        (together((0,)), "the bar is 25"),
         (lambda m, x, y, e: 1 - x, "the budget is 0.2"),
         (lambda m, x, y, e: x - 0.1, "outside"),
     ],

@@ -123,7 +123,7 @@ def test_three_gradients(capsys) -> None:
 @pytest.mark.parametrize(
     ("wrong", "hint"),
     [
-        (stepping(1, 1.0), "the bar is 55"),
+        (stepping(1, 1.0), "the bar is 50"),
         (stepping(4, 0.5), "the budget is 300 images"),
         (lambda m, x, y, e: (x + 0.2).clamp(0, 1), "the budget is 0.1"),
         (lambda m, x, y, e: x + 0.1, "outside"),

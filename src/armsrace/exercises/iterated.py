@@ -109,7 +109,7 @@ def check_best_start(answer: object) -> None:
 def check_fool_all(answer: object) -> None:
     """Check `attack(models, images, labels, epsilon)`: (N, 1, 28, 28) within ‖δ‖∞ ≤ ε.
 
-    One image must fool all three models. At least 30 of 50 digits must do so.
+    One image must fool all three models. At least 25 of 50 digits must do so.
     """
     exercise, epsilon = Exercise("One image for three networks"), 0.2
     sample = datasets.load("mnist", "test").take(50, Generator().manual_seed(628))
@@ -122,8 +122,8 @@ def check_fool_all(answer: object) -> None:
     wrong = torch.stack([model(moved).argmax(dim=1) != sample.labels for model in models])
     fooled = int(wrong.all(dim=0).sum())
     exercise.require(
-        fooled >= 30,
-        f"{fooled} of 50 digits fool all three networks; the bar is 30. One by one they are fooled "
+        fooled >= 25,
+        f"{fooled} of 50 digits fool all three networks; the bar is 25. One by one they are fooled "
         f"by {', '.join(str(int(row.sum())) for row in wrong)}. Let every step follow all three.",
     )
     exercise.confirm(f"{fooled} of 50 digits fool all three networks with one image.")
