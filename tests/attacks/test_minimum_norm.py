@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from armsrace import attacks, evaluation
 from armsrace.contracts import Bounds, Norm
 from armsrace.norms import distances
-from tests.attacks.linear import two_classes
+from tests.attacks.linear import centered, some_images, two_classes
 from tests.attacks.peers import Digits
 
 NORMS = ("linf", "l2", "l1")
@@ -61,6 +61,36 @@ def test_a_class_is_given_up_where_its_boundary_is_far(s3_cnn: nn.Module, some: 
     # 9 approaches, at least one search, and the last one; some classes are not searched.
     assert (found.gradients >= 9 * 10 + 5 + 5).all()
     assert (found.gradients < 9 * (10 + 5) + 5).all()
+
+
+def test_l0_needs_as_many_pixels_of_a_linear_model_as_the_greatest_gains() -> None:
+    model, images = centered(2), some_images(40)
+    weight = model[1].weight.detach()  # type: ignore[index]
+    with torch.no_grad():
+        logits = model(images)
+    labels, margins = logits.argmax(dim=1), logits.diff(dim=1)[:, 0].abs()
+    direction = (weight[1] - weight[0]) * (1 - 2 * labels)[:, None]
+    room = torch.where(direction > 0, 1 - images.flatten(1), images.flatten(1))
+    gained = (direction.abs() * room).sort(dim=1, descending=True).values.cumsum(dim=1)
+    reachable = gained[:, -1] > margins
+    exact = (gained <= margins[:, None]).sum(dim=1) + 1
+    found = attacks.minimum_norm(model, images, labels, norm="l0")
+    sizes = evaluation.perturbation_sizes(images, found, "l0")
+    assert reachable.sum() > 5
+    assert torch.equal(found.success, reachable)
+    assert torch.equal(sizes[reachable], exact[reachable].to(sizes.dtype))
+
+
+def test_moves_in_l0_never_add_a_pixel(s3_cnn: nn.Module, some: Digits) -> None:
+    images, labels = some[0][:10], some[1][:10]
+    sizes = []
+    for moves in (1, 15):
+        found = attacks.minimum_norm(s3_cnn, images, labels, norm="l0", final_steps=moves)
+        assert found.success.all()
+        with torch.no_grad():
+            assert (s3_cnn(found.images).argmax(dim=1) != labels).all()
+        sizes.append(distances(found.images - images, "l0"))
+    assert (sizes[1] <= sizes[0]).all() and sizes[1].sum() < sizes[0].sum()
 
 
 def _sizes(model: nn.Module, images: Tensor, found: Tensor, labels: Tensor, norm: Any) -> Tensor:

@@ -103,8 +103,8 @@ def minimum_norm(
     Cost:
         At most classes · (approach_steps + steps) + final_steps forward and as many backward
         passes, and classes + 3 forward passes more. A class whose approach ends 1.5 times as far as
-        another's is not searched. In L0 at most classes · approach_steps + steps forward and backward
-        passes, and at most 12 forward passes and one backward pass per move.
+        another's is not searched. In L0 at most classes · approach_steps + steps forward and
+        backward passes, and at most 12 forward passes and one backward pass per move.
 
     References:
         Croce and Hein 2020, "Minimally distorted adversarial examples with a fast adaptive boundary
@@ -350,7 +350,7 @@ def _candidates(
     """What a move may lead to (M, D + A · D + 1, C, H, W), for the gradient g of the margin.
 
     First z without each of D pixels, then those with one of A others each, and last z with one of
-    its pixels at an end of the box. Also the D pixels (M, D), and which candidates there are (M, ·).
+    its pixels at an end of the box. Also the D pixels (M, D), and which candidates are valid.
     """
     x, z, bounds = problem.images.flatten(2), state.z.flatten(2), problem.bounds
     g = g.flatten(2)
