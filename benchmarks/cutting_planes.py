@@ -36,8 +36,9 @@ from armsrace.contracts import (
 from armsrace.norms import batch_view, distances
 
 Explain = Callable[[Tensor], tuple[Tensor, Tensor]]
-NEWTON, LENGTHS = 12, 10
-"""Newton steps of a projection, and the lengths, each a quarter of the last, that a step tries."""
+NEWTON, LENGTHS = 60, 10
+"""Newton steps of a projection at most, and the lengths, each a quarter of the last, that a step
+tries."""
 BISECTIONS = 14
 """Of the L∞ radius."""
 TOLERANCE = 1e-4
@@ -304,8 +305,10 @@ def projection(a: Tensor, b: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor,
 
     a: (M, J, P) of length 1. b: (M, J). low, high: (M, P), around 0. By Newton's method on the
     dual, max over λ ≥ 0 of min over the box of ½ ‖δ‖² + λ · (b − a · δ), where δ is Σ λ_j a_j,
-    clipped.
+    clipped. It is computed in float64: near the end the dual gains less than float32 resolves.
     """
+    dtype = b.dtype
+    a, b, low, high = (tensor.double() for tensor in (a, b, low, high))
     multipliers = torch.zeros_like(b)
     scale = b.amax(dim=1).clamp_min(torch.finfo(b.dtype).eps)
     fractions = 0.25 ** torch.arange(LENGTHS, dtype=b.dtype, device=b.device)
@@ -331,7 +334,9 @@ def projection(a: Tensor, b: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor,
         trials = (multipliers[:, None] + tried.flatten(1, 2)).clamp_min(0)
         trials = torch.cat([trials, multipliers[:, None]], dim=1)
         best = value(trials, delta_of(trials)).argmax(dim=1)
-        multipliers = trials[torch.arange(len(best), device=best.device), best]
+        before, multipliers = multipliers, trials[torch.arange(len(best), device=best.device), best]
+        if torch.equal(before, multipliers):
+            break
         delta = delta_of(multipliers[:, None])
     missing = b - (delta @ a.mT)[:, 0]
-    return delta[:, 0], missing.amax(dim=1) <= TOLERANCE * scale
+    return delta[:, 0].to(dtype), missing.amax(dim=1) <= TOLERANCE * scale
