@@ -5,8 +5,8 @@ the processor, so that whatever else the machine does counts for little. A ratio
 each round, and the median is printed. Ours ends with one forward pass more than the others: success
 is read off the images returned.
 
-With --keep the ratios to the bare loop are kept by commit in benchmarks/history.json, which is
-committed. The run then fails where one has grown by more than a quarter since the last kept commit.
+With --keep the ratios to the bare loop are kept by commit in benchmarks/history.json. The run
+then fails where one has grown by more than a quarter since the last kept commit.
 That ratio depends little on the machine, so it shows an attack that has become slower. `make bench`
 runs this last, so that a failure does not keep the other benchmarks from running.
 """

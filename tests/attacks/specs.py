@@ -134,6 +134,11 @@ SPECS = (
     ),
     AttackSpec("minimum-norm-l2", attacks.minimum_norm, QUICK, "l2", budget=None),
     AttackSpec("minimum-norm-l1", attacks.minimum_norm, {"norm": "l1"} | QUICK, "l1", budget=None),
+    AttackSpec(
+        "minimum-norm-l0", attacks.minimum_norm,
+        {"norm": "l0", "classes": 2, "approach_steps": 30, "steps": 20, "final_steps": 4},
+        "l0", budget=None,
+    ),
     AttackSpec("fmn-linf", attacks.fmn, {"norm": "linf", "steps": 20}, budget=None),
     AttackSpec("fmn-l2", attacks.fmn, {"norm": "l2", "steps": 20}, "l2", budget=None),
     AttackSpec(

@@ -19,6 +19,7 @@ from adversarial_library import attacks as adv_lib  # noqa: E402
 pytestmark = pytest.mark.peers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("norm", "epsilon"), [("l2", 0.1), ("l1", 0.5)])
 def test_alma_goes_no_further_than_adv_lib(
     s3_cnn: nn.Module, some: Digits, norm: Any, epsilon: float
@@ -42,6 +43,7 @@ def test_superdeepfool_goes_no_further_than_adv_lib(s3_cnn: nn.Module, some: Dig
     assert ours <= 1.01 * peer
 
 
+@pytest.mark.slow
 def test_ead_goes_no_further_than_foolbox(s3_cnn: nn.Module, some: Digits) -> None:
     images, labels = some[0][:15], some[1][:15]
     found = attacks.ead(s3_cnn, images, labels, steps=100)

@@ -63,6 +63,48 @@ def test_a_class_is_given_up_where_its_boundary_is_far(s3_cnn: nn.Module, some: 
     assert (found.gradients < 9 * (10 + 5) + 5).all()
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("aimed", [False, True])
+def test_l0_needs_as_many_pixels_of_a_linear_model_as_the_greatest_gains(
+    channels: int, aimed: bool
+) -> None:
+    """A pixel can be changed in all its channels, and then counts once."""
+    generator = torch.Generator().manual_seed(0)
+    layer = nn.Linear(channels * 8, 2).double()
+    layer.weight.data = torch.randn(2, channels * 8, generator=generator, dtype=torch.float64)
+    layer.bias.data = -layer.weight.data.sum(dim=1) / 2
+    # So that several pixels are needed.
+    layer.bias.data[0] += 0.35 * layer.weight.data.diff(dim=0).abs().sum()
+    model = nn.Sequential(nn.Flatten(), layer)
+    images = torch.rand(40, channels, 2, 4, generator=generator, dtype=torch.float64)
+    with torch.no_grad():
+        logits = model(images)
+    labels, margins = logits.argmax(dim=1), logits.diff(dim=1)[:, 0].abs()
+    direction = (layer.weight[1] - layer.weight[0]).detach() * (1 - 2 * labels)[:, None]
+    room = torch.where(direction > 0, 1 - images.flatten(1), images.flatten(1))
+    gains = (direction.abs() * room).unflatten(1, (channels, 8)).sum(dim=1)
+    gained = gains.sort(dim=1, descending=True).values.cumsum(dim=1)
+    exact = (gained <= margins[:, None]).sum(dim=1) + 1
+    targets = 1 - labels if aimed else None
+    found = attacks.minimum_norm(model, images, labels, norm="l0", targets=targets)
+    sizes = evaluation.perturbation_sizes(images, found, "l0")
+    assert exact.unique().numel() > 2 and exact.max() < 8
+    assert found.success.all()
+    assert torch.equal(sizes, exact.to(sizes.dtype))
+
+
+def test_moves_in_l0_never_add_a_pixel(s3_cnn: nn.Module, some: Digits) -> None:
+    images, labels = some[0][:10], some[1][:10]
+    sizes = []
+    for moves in (1, 15):
+        found = attacks.minimum_norm(s3_cnn, images, labels, norm="l0", final_steps=moves)
+        assert found.success.all()
+        with torch.no_grad():
+            assert (s3_cnn(found.images).argmax(dim=1) != labels).all()
+        sizes.append(distances(found.images - images, "l0"))
+    assert (sizes[1] <= sizes[0]).all() and sizes[1].sum() < sizes[0].sum()
+
+
 def _sizes(model: nn.Module, images: Tensor, found: Tensor, labels: Tensor, norm: Any) -> Tensor:
     with torch.no_grad():
         wrong = model(found).argmax(dim=1) != labels

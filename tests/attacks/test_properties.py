@@ -23,12 +23,12 @@ class Draw:
     seed: int
 
 
-QUICK = 4
+QUICK = 2
 """The draws from this one on are run by `make slow`."""
 DRAWS = (
-    Draw([0], scale=1.0, away=None, seed=0),
     Draw([31, 7, 112, 58], scale=1.0, away=None, seed=1),
     Draw([150, 3, 77, 124], scale=0.5, away=3, seed=2),
+    Draw([0], scale=1.0, away=None, seed=0),
     Draw([64, 199, 18], scale=1e-3, away=None, seed=3),
     Draw([9, 141], scale=0.0, away=5, seed=4),
     Draw([88, 160, 45], scale=1.6, away=8, seed=5),

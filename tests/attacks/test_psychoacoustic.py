@@ -102,6 +102,7 @@ def test_bad_settings_of_the_ear_are_named(options: dict[str, int]) -> None:
 
 
 @pytest.mark.peers
+@pytest.mark.slow
 def test_the_single_masker_is_arts() -> None:
     """Their model adds what a masker spreads in the same way; their silence lies 12 dB lower."""
     module = pytest.importorskip("art.attacks.evasion.imperceptible_asr.imperceptible_asr")

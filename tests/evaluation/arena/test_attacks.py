@@ -1,5 +1,7 @@
 """Every declared attack keeps its budget or says how far it went, on a small real network."""
 
+import inspect
+
 import pytest
 import torch
 from torch import nn
@@ -40,6 +42,14 @@ def test_an_entry_runs_as_declared(name: str, s3_cnn) -> None:
         assert (moved[first.success] > 0).all() and (moved[~first.success] == 0).all()
     assert (first.gradients > 0).all() == (entry.access == "gradients")
     assert (first.queries[0] == 1) == (entry.access == "another network")
+
+
+@pytest.mark.parametrize("name", list(ATTACKS))
+def test_an_attack_that_takes_a_norm_is_run_in_that_of_its_column(name: str) -> None:
+    entry = ATTACKS[name]
+    norm = inspect.signature(entry.run).parameters.get("norm")
+    for slow in (False, True):
+        assert norm is None or entry.settings(slow).get("norm", norm.default) == entry.norm
 
 
 def test_an_aimed_attack_goes_through_the_detector_to_a_class_that_is_no_refusal(s3_cnn) -> None:

@@ -37,6 +37,8 @@ def carlini_wagner_l2(
 
     f(x′) = max(max_{i≠t} Z(x′)_i − Z(x′)_t + κ, 0), with Z the logits, t the target and κ the
     confidence. That is the paper's f plus κ, so that f is 0 exactly where the attack succeeds.
+    Without targets, the true class takes the place of the best other class, and the best wrong
+    class that of t (`common.Search.f`).
 
     Distances in the objective are in widths of the box, so that c has the paper's unit in any box.
 

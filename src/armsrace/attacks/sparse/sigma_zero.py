@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from armsrace.attacks.base import PerImage, PerImageAdam, attack_context
+from armsrace.attacks.base import AttackContext, PerImage, PerImageAdam, attack_context
 from armsrace.contracts import UNIT, AttackResult, Bounds, Model, check_at_least, check_count
 from armsrace.losses import margin
 from armsrace.norms import batch_view, distances, normalize
@@ -81,12 +81,11 @@ def sigma_zero(
     check_at_least("threshold_rate", threshold_rate, 0)
     if patience is not None:
         check_count("patience", patience)
-    width = bounds.width
     with attack_context(model, images, labels, targets, bounds) as context, torch.no_grad():
         active = (~context.is_adversarial(context.logits(context.images))).nonzero()[:, 0]
         x_adv, passes = context.images.clone(), torch.zeros_like(labels)
         part = context.select(active)
-        state = _State(part.images, threshold)
+        state = SparsestSuccess(part.images, threshold)
         # δ in widths of the box.
         adam = PerImageAdam(torch.zeros_like(part.images), step_size)
         for i in range(steps):
@@ -95,19 +94,9 @@ def sigma_zero(
             _, g, is_adversarial = part.loss_grad_and_success(state.x_adv, margin)
             passes[active] += 1
             state.update_best(part.images, is_adversarial)
-            # L is the negative margin, or zero; g is per pixel unit, δ in widths of the box.
-            grad_loss = -width * g.masked_fill(batch_view(is_adversarial), 0.0)
-            # The derivative of s / (s + σ) is 2 δ σ / (s + σ)².
-            s = adam.x.square().sum(dim=1, keepdim=True)
-            grad_l0 = 2 * sigma * adam.x / (s + sigma).square()
-            adam.step(normalize(grad_loss + grad_l0 / s[0].numel(), "linf"))
-            adam.x = (bounds.clip(part.images + width * adam.x) - part.images) / width
             cosine = (1 + math.cos(math.pi * i / steps)) / 2
-            adam.step_size = step_size * (0.1 + 0.9 * cosine)
-            state.update_tau(is_adversarial, threshold_rate * adam.step_size)
-            largest = adam.x.abs().amax(dim=1, keepdim=True)
-            adam.x = torch.where(largest < batch_view(state.tau), 0.0, adam.x)
-            state.x_adv = bounds.clip(part.images + width * adam.x)
+            next_size = step_size * (0.1 + 0.9 * cosine)
+            state.step(adam, part, g, is_adversarial, sigma, next_size, threshold_rate)
             if patience is not None and (done := state.stalled >= patience).any():
                 x_adv[active[done]] = state.best_adv[done]
                 adam.select(~done)
@@ -118,7 +107,7 @@ def sigma_zero(
         return context.minimal_result(x_adv, 1 + passes, passes)
 
 
-class _State(PerImage):
+class SparsestSuccess(PerImage):
     """The images x + δ (M, C, H, W), their thresholds τ (M,), and the sparsest success so far."""
 
     def __init__(self, x: Tensor, threshold: float) -> None:
@@ -139,6 +128,25 @@ class _State(PerImage):
         self.stalled = torch.where(nearer | ~self.found, 0, self.stalled + 1)
         self.best_distance = torch.where(nearer, distance, self.best_distance)
         self.best_adv = torch.where(batch_view(nearer), self.x_adv, self.best_adv)
+
+    def step(
+        self, adam: PerImageAdam, part: AttackContext, g: Tensor, is_adversarial: Tensor,
+        sigma: float, next_size: float, threshold_rate: float,
+    ) -> None:  # fmt: skip
+        """One Adam step on δ, in widths of the box; where the loss is zero (M,), on l̂₀ alone."""
+        x, bounds, width = part.images, part.bounds, part.bounds.width
+        # L is the negative margin, or zero; g is per pixel unit, δ in widths of the box.
+        grad_loss = -width * g.masked_fill(batch_view(is_adversarial), 0.0)
+        # The derivative of s / (s + σ) is 2 δ σ / (s + σ)².
+        s = adam.x.square().sum(dim=1, keepdim=True)
+        grad_l0 = 2 * sigma * adam.x / (s + sigma).square()
+        adam.step(normalize(grad_loss + grad_l0 / s[0].numel(), "linf"))
+        adam.x = (bounds.clip(x + width * adam.x) - x) / width
+        adam.step_size = next_size
+        self.update_tau(is_adversarial, threshold_rate * next_size)
+        largest = adam.x.abs().amax(dim=1, keepdim=True)
+        adam.x = torch.where(largest < batch_view(self.tau), 0.0, adam.x)
+        self.x_adv = bounds.clip(x + width * adam.x)
 
     def update_tau(self, is_adversarial: Tensor, change: float) -> None:
         """Raise τ by the change where x + δ is adversarial, else lower it."""
