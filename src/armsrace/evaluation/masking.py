@@ -123,13 +123,15 @@ def _gradient_checks(
         white_box = _error(iterate(epsilon=epsilon, steps=steps).success)
         at_most = white_box + max(0.01, 1 / len(images)) + 1e-6
         evidence = f"error {white_box:.1%} after {steps} steps, {one_step:.1%} after one"
-        yield Check("Is iterating no weaker than one step?", one_step <= at_most, evidence)
+        yield Check(
+            "Does iterating do at least as well as one step?", one_step <= at_most, evidence
+        )
         unbounded = _error(iterate(epsilon=bounds.width, steps=2 * steps).success)
         evidence = f"error {unbounded:.1%} at ε = {bounds.width:g}, the whole box"
         yield Check("Does the error reach 100 % as ε grows?", unbounded >= 0.99, evidence)
         black_box = _error(without_gradient(context, epsilon, steps))
         evidence = f"error {white_box:.1%} with the gradient, {black_box:.1%} without ({method})"
-        yield Check("Is the gradient no weaker than no gradient?", black_box <= at_most, evidence)
+        yield Check("Do gradient attacks match gradient-free ones?", black_box <= at_most, evidence)
 
 
 def _without_gradient(

@@ -15,6 +15,7 @@ from armsrace.evaluation.arena.store import (
     collected,
     export,
     publish,
+    publish_images,
     read,
     run_folder,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "judge",
     "measure",
     "publish",
+    "publish_images",
     "read",
     "run",
     "run_folder",

@@ -23,10 +23,10 @@ QUESTIONS = {
     "decisions": "Was it attacked by decisions alone?",
     "transfer": "Were adversarial images of another network tried?",
     "norms": "Was it attacked in more than one norm?",
-    "one step": "Is iterating no weaker than one step (L∞)?",
-    "no gradient": "Is the gradient no weaker than no gradient (L∞)?",
+    "one step": "Does iterating do at least as well as one step (L∞)?",
+    "no gradient": "Do gradient attacks match gradient-free ones (L∞)?",
     "unbounded": "Does an attack without a budget always succeed?",
-    "converged": "Did the attack converge (on 19 digits of 20 or more)?",
+    "converged": "Did the attack converge (on at least 19 of 20 digits)?",
 }
 """Each column's question, after §4 and §5 of the paper; the last two are Pintor et al.'s too."""
 SETTLED = 0.05

@@ -120,20 +120,8 @@ def measure(unit: Job, key: str, device: str = "cpu") -> pd.DataFrame:
     """
     if unit.key != key:
         raise ValueError(f"{unit.name}: this machine has other weights or digits, key {key} wanted")
-    began, defended = time.perf_counter(), _built(unit.defense, device)
-    images, labels = (part.to(device) for part in digits(unit.start, unit.stop))
-    active = defended.clean_correct(images, labels)
-    x_adv, success = images.clone(), ~active
-    queries, gradients = torch.ones_like(labels), torch.zeros_like(labels)
-    if active.any():
-        attacked = images[active], labels[active]
-        result = unit.column.attack(defended, *attacked, unit.seed, unit.row.slow)
-        x_adv[active] = result.images
-        success[active] = defended.is_adversarial(result.images, attacked[1])
-        queries[active], gradients[active] = result.queries, result.gradients
-    columns: dict[str, Tensor] = {"label": labels, "clean": active, "success": success}
-    columns |= {str(norm): distances(x_adv - images, norm) for norm in NORMS}
-    columns |= {"queries": queries, "gradients": gradients}
+    began = time.perf_counter()
+    _, columns = attacked(unit, device)
     values = {name: column.cpu().numpy() for name, column in columns.items()}
     seconds = time.perf_counter() - began
     index = pd.RangeIndex(unit.start, unit.stop)
@@ -150,6 +138,24 @@ def _provenance(job: Job, device: str) -> dict[str, object]:
         "device": device_name(device), "commit": code_version(), "date": date.today().isoformat(),
         "library": f"armsrace {armsrace.__version__}, torch {torch.__version__}", "key": job.key,
     }  # fmt: skip
+
+
+def attacked(unit: Job, device: str = "cpu") -> tuple[Tensor, dict[str, Tensor]]:
+    """The images (N, C, H, W) that one job ends with, and what is measured of each, by name."""
+    defended = _built(unit.defense, device)
+    images, labels = (part.to(device) for part in digits(unit.start, unit.stop))
+    active = defended.clean_correct(images, labels)
+    x_adv, success = images.clone(), ~active
+    queries, gradients = torch.ones_like(labels), torch.zeros_like(labels)
+    if active.any():
+        own = images[active], labels[active]
+        result = unit.column.attack(defended, *own, unit.seed, unit.row.slow)
+        x_adv[active] = result.images
+        success[active] = defended.is_adversarial(result.images, own[1])
+        queries[active], gradients[active] = result.queries, result.gradients
+    columns: dict[str, Tensor] = {"label": labels, "clean": active, "success": success}
+    columns |= {str(norm): distances(x_adv - images, norm) for norm in NORMS}
+    return x_adv, columns | {"queries": queries, "gradients": gradients}
 
 
 @lru_cache(maxsize=2)

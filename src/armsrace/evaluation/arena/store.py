@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,9 +10,10 @@ import pandas as pd
 import platformdirs
 
 from armsrace.contracts import check_choice
-from armsrace.evaluation.arena.attacks import ATTACKS
+from armsrace.evaluation.arena.attacks import ATTACKS, BUDGETS
 from armsrace.evaluation.arena.defenses import DEFENSES
 from armsrace.evaluation.arena.jobs import Job
+from armsrace.evaluation.arena.rankings import matrix
 from armsrace.resources import CLONE, data_root, in_clone, replacing
 
 USER = Path(platformdirs.user_data_dir("armsrace"))
@@ -77,6 +79,31 @@ def publish(outcomes: pd.DataFrame, folder: Path) -> None:
         with replacing(folder / f"{name}.csv") as temporary:
             text = table.drop_duplicates().to_csv(index=False, float_format="%.6g")
             temporary.write_text(text, encoding="utf-8")
+
+
+def publish_images(outcomes: pd.DataFrame, folder: Path) -> None:
+    """Write the image behind each cell (images.png) and what the site says of it (images.json).
+
+    They were recorded by benchmarks/arena_images.py; without a recording nothing is written.
+    """
+    recorded = shipped_path().with_name("images.json")
+    if not recorded.is_file():
+        return
+    described = json.loads(recorded.read_text(encoding="utf-8"))
+    table = matrix(outcomes)
+    for cell in described["cells"]:
+        label = f"{cell['attack']}-{cell['norm']}"
+        known = cell["defense"] in table.index and label in table.columns
+        kept = table.loc[cell["defense"], label] if known else float("nan")
+        cell["accuracy"] = None if pd.isna(kept) else float(kept)
+    described["titles"] = {cell["defense"]: DEFENSES[cell["defense"]].title
+                           for cell in described["cells"]}  # fmt: skip
+    described["budgets"] = dict(BUDGETS)
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / "images.json") as temporary:
+        temporary.write_text(json.dumps(described, ensure_ascii=False), encoding="utf-8")
+    with replacing(folder / "images.png") as temporary:
+        temporary.write_bytes(recorded.with_suffix(".png").read_bytes())
 
 
 def merged(outcomes: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
