@@ -33,5 +33,5 @@ const measured = new ResizeObserver((entries) => {
     if (target.tabIndex !== index) target.tabIndex = index;
   }
 });
-const boxes = "pre, .cell_output > .output, .pst-scrollable-table-container";
+const boxes = "pre, .cell_output > .output, .pst-scrollable-table-container, figure.ar-wide";
 for (const box of document.querySelectorAll(boxes)) measured.observe(box);

@@ -48,6 +48,17 @@ def recomputed(images: Tensor, layers: list[dict[str, Any]], numbers: Tensor) ->
             bias = numbers[middle : middle + layer["outputs"]]
             assert images.shape[-1] == layer["side"]
             images = functional.conv2d(images, weight, bias, layer["stride"], layer["padding"])
+        elif layer["kind"] == "transposed":
+            shape = layer["inputs"], layer["outputs"], layer["kernel"], layer["kernel"]
+            middle = layer["begin"] + int(np.prod(shape))
+            weight = numbers[layer["begin"] : middle].view(shape)
+            bias = numbers[middle : middle + layer["outputs"]]
+            assert images.shape[-1] == layer["side"]
+            images = functional.conv_transpose2d(
+                images, weight, bias, layer["stride"], layer["padding"]
+            )
+        elif layer["kind"] == "elu":
+            images = functional.elu(images)
         elif layer["kind"] == "average":
             images = functional.avg_pool2d(images, layer["size"])
         elif layer["kind"] == "repeat":
@@ -69,6 +80,27 @@ def test_files_hold_the_whole_network(folder, manifest, digits, name: str) -> No
     assert network["checkpoint_sha256"] == card.sha256
     assert network["test_accuracy"] == card.test_accuracy
     assert network["parameters"] == card.parameters
+
+
+def test_synthesis_has_the_ten_decoders_and_starts_for_their_search(folder, manifest) -> None:
+    described = manifest["synthesis"]
+    classes, latents = described["classes"], described["latents"]
+    numbers = torch.tensor(np.fromfile(folder / "synthesis.bin", "<f2").astype("f4"))
+    decoders, starts = numbers[: described["parameters"]], numbers[described["parameters"] :]
+    starts = starts.view(described["starts"], latents)
+    assert (starts.norm(dim=1) < 3.5).all() and len(starts.unique(dim=0)) == len(starts) >= 20
+    own = decoders.view(classes, -1)
+    drawn = torch.cat([
+        recomputed(starts[..., None, None], described["layers"], own[label])
+        for label in range(classes)
+    ], dim=1)  # fmt: skip
+    with torch.no_grad():
+        expected = zoo.load("abs").decode(starts[:, None].expand(-1, classes, -1))
+    # The browser has its numbers in float16.
+    assert drawn.shape == (described["starts"], classes, 28, 28)
+    assert (drawn - expected).abs().max() < 0.01
+    assert drawn.std(dim=0).mean() > 0.1, "the decoders must draw different digits"
+    assert described["checkpoint_sha256"] == zoo.card("abs").sha256
 
 
 def test_digits_are_ten_of_each_class_and_are_read_right(manifest, digits) -> None:
@@ -105,6 +137,9 @@ def test_command_writes_the_same_bytes_again(folder: Path, tmp_path: Path) -> No
         (nn.Conv2d(2, 2, 3, groups=2), "Conv2d must have no groups"),
         (nn.AvgPool2d(3, 2), "AvgPool2d must have a stride as wide"),
         (nn.Upsample(scale_factor=2, mode="bilinear"), "Upsample must have the mode nearest"),
+        (nn.ConvTranspose2d(2, 2, 3, groups=2), "ConvTranspose2d must have no groups"),
+        (nn.ConvTranspose2d(2, 2, 3, 2, output_padding=1), "must have no output padding"),
+        (nn.ELU(alpha=0.5), "ELU must have alpha 1"),
     ],
 )
 def test_layer_that_the_browser_does_not_know_is_refused(layer: nn.Module, message: str) -> None:

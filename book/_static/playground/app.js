@@ -10,6 +10,7 @@ const NAMES = { fgsm: "FGSM", pgd: "PGD", targeted: "Targeted PGD" };
 const worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
 const chosen = { image: null, label: null, number: 0 };
 let [rows, budgets, request, told] = [{}, [], { id: 0 }, []];
+let synthesis = null;
 
 function settings() {
   const attack = document.querySelector("input[name=attack]:checked").value;
@@ -50,6 +51,12 @@ function ask() {
 function choose(image, label) {
   Object.assign(chosen, { image, label, number: chosen.number + 1 });
   ask();
+  if (label !== null) explain();
+}
+
+/** Lets the ten generators draw the chosen digit, if they are loaded. */
+function explain() {
+  if (synthesis && chosen.image !== null) synthesis.choose(chosen.image, chosen.label);
 }
 
 function showRow({ name, label, last, ...result }) {
@@ -57,6 +64,7 @@ function showRow({ name, label, last, ...result }) {
     // The first guess of what was drawn; the reader may correct it.
     chosen.label = label;
     at("truth").value = String(label);
+    explain();
     if (request.attack === "targeted" && request.target === label) return ask();
   }
   told.push(rows[name].show({ ...result, label }, request));
@@ -65,6 +73,25 @@ function showRow({ name, label, last, ...result }) {
   const goal = request.attack === "targeted" ? ` towards ${request.target}` : "";
   const attack = `${NAMES[request.attack]}${goal}, ε = ${request.epsilon}`;
   at("status").textContent = `${attack}. ${told.join(". ")}.`;
+}
+
+/** The button that loads the ten generators. */
+function offerSynthesis({ files }) {
+  const [button, status] = [at("synthesis-load"), at("synthesis-status")];
+  const size = (files["synthesis.bin"].bytes / 1e6).toFixed(1);
+  button.textContent = `Load the ten generators (${size} MB)`;
+  button.disabled = false;
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    status.textContent = "Loading.";
+    try {
+      synthesis = (await import("./synthesis/panel.js")).open();
+      explain();
+    } catch (error) {
+      status.textContent = `It cannot be loaded: ${error.message}.`;
+      button.disabled = false;
+    }
+  });
 }
 
 /** The button that loads what photographs need, or the reason why there is none. */
@@ -95,6 +122,7 @@ function offerPhotographs({ missing, samples, bytes }) {
 
 function begin({ manifest, digits, budgets: swept }) {
   budgets = swept;
+  offerSynthesis(manifest);
   offerPhotographs(manifest.photographs);
   for (const name of ["undefended", "trained", "purified"]) {
     rows[name] = newRow(name, manifest.networks);

@@ -109,3 +109,28 @@ export function convolution(layer, numbers) {
     },
   };
 }
+
+/** A transposed convolution: forward is a convolution's way back, and backward its way forth. */
+export function transposed(layer, numbers) {
+  const { side, inputs, outputs, kernel, stride, padding, begin } = layer;
+  const taps = kernel * kernel;
+  const end = begin + outputs * inputs * taps;
+  const weights = arranged(numbers.subarray(begin, end), inputs, outputs, taps);
+  const larger = (side - 1) * stride + kernel - 2 * padding;
+  const links = windows(larger, kernel, stride, padding);
+  const answer = new Float32Array(larger ** 2 * outputs);
+  const biases = answer.map((_, at) => numbers[end + (at % outputs)]);
+  const gradient = new Float32Array(side ** 2 * inputs);
+  return {
+    forward(features) {
+      answer.set(biases);
+      spread(features, inputs, answer, outputs, weights.back, links.back);
+      return answer;
+    },
+    backward(slope) {
+      gradient.fill(0);
+      spread(slope, outputs, gradient, inputs, weights.forth, links.forth);
+      return gradient;
+    },
+  };
+}

@@ -41,6 +41,27 @@ export function relu({ side, channels }) {
   };
 }
 
+/** x where it is positive, else exp(x) − 1. */
+export function elu({ side, channels }) {
+  const answer = new Float32Array(side ** 2 * channels);
+  const gradient = new Float32Array(answer.length);
+  return {
+    forward(features) {
+      for (let at = 0; at < answer.length; at++) {
+        answer[at] = features[at] > 0 ? features[at] : Math.exp(features[at]) - 1;
+      }
+      return answer;
+    },
+    backward(slope) {
+      // The derivative of the lower branch is exp(x), its value plus 1.
+      for (let at = 0; at < answer.length; at++) {
+        gradient[at] = slope[at] * (answer[at] > 0 ? 1 : answer[at] + 1);
+      }
+      return gradient;
+    },
+  };
+}
+
 /** 1 / (1 + exp(−x)) of each number. */
 export function sigmoid({ side, channels }) {
   const answer = new Float32Array(side ** 2 * channels);

@@ -1,10 +1,11 @@
 // Networks from the manifest's layers, one behind another, and the gradient of their loss.
-import { convolution } from "./convolution.js";
-import { relu, resized, sigmoid } from "./layers.js";
+import { convolution, transposed } from "./convolution.js";
+import { elu, relu, resized, sigmoid } from "./layers.js";
 
-const KINDS = { convolution, relu, sigmoid, average: resized, repeat: resized };
+const KINDS = { convolution, transposed, relu, elu, sigmoid, average: resized, repeat: resized };
 
-/** A network on one image, 784 numbers in [0, 1]; its next call overwrites what it returned. */
+/** A network on one image, 784 numbers in [0, 1], or on latents; its next call overwrites what it
+ * returned. */
 export function network(description, numbers) {
   let channels = 1;
   return chained(description.map((layer) => {
@@ -12,6 +13,15 @@ export function network(description, numbers) {
     channels = layer.outputs ?? channels;
     return built;
   }));
+}
+
+/** Every float16 as a float32: 65,536 of them (IEEE 754, binary16; weights are finite). */
+export function halves() {
+  return Float32Array.from({ length: 2 ** 16 }, (_, bits) => {
+    const [exponent, fraction] = [(bits >> 10) & 31, bits & 1023];
+    const size = exponent ? (1024 + fraction) * 2 ** (exponent - 25) : fraction * 2 ** -24;
+    return bits >> 15 ? -size : size;
+  });
 }
 
 /** Layers, or whole networks, one behind another: the gradient runs back through all of them. */

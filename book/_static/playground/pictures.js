@@ -1,11 +1,11 @@
 // Images of 28 × 28 numbers on canvases, ink on white as in the course's figures.
 export const SIDE = 28;
 const INK = [31, 41, 51];
-const BELOW = [42, 111, 151];
-const ABOVE = [209, 73, 91];
+export const BELOW = [42, 111, 151];
+export const ABOVE = [209, 73, 91];
 
 /** White at 0, the color at 1. */
-const mixed = (color, share) => color.map((level) => Math.round(255 + (level - 255) * share));
+export const mixed = (color, share) => color.map((level) => Math.round(255 + (level - 255) * share));
 
 function paint(canvas, numbers, color) {
   canvas.width = canvas.height = SIDE;

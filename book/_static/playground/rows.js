@@ -17,8 +17,8 @@ function facts(name, networks) {
     return `MagNet's reformer, an autoencoder of ${own.parameters} parameters, redraws the image ` +
       "for the undefended network.";
   }
-  const accuracy = `Reads ${percent(own.test_accuracy, 2)} of ` +
-    `${own.test_images.toLocaleString("en")} test digits.`;
+  const accuracy = `Classifies ${percent(own.test_accuracy, 2)} of ` +
+    `${own.test_images.toLocaleString("en")} test digits correctly.`;
   const about = own === plain ? "A plain convolutional network." : "The same, " +
     own.about.replace(/^.*?, /, "") + ".";
   return `${about} ${accuracy}`;

@@ -1,18 +1,9 @@
 // EfficientNet-Lite0 from the files that were exported beside this page.
-import { chained } from "../network.js";
+import { chained, halves } from "../network.js";
 import { kernels } from "./kernels.js";
 import { depthwise, full, mean, pointwise } from "./layers.js";
 
 const KINDS = { full, pointwise, depthwise, mean };
-
-/** Every float16 as a float32: 65,536 of them (IEEE 754, binary16; weights are finite). */
-function halves() {
-  return Float32Array.from({ length: 2 ** 16 }, (_, bits) => {
-    const [exponent, fraction] = [(bits >> 10) & 31, bits & 1023];
-    const size = exponent ? (1024 + fraction) * 2 ** (exponent - 25) : fraction * 2 ** -24;
-    return bits >> 15 ? -size : size;
-  });
-}
 
 /** The numbers of one layer after another: biases in float32, then all weights in float16. */
 function reader(content, count) {
