@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import classroom
+import embargo
 from chapter_times import ChapterTimes
 from docutils import nodes
 from jinja2 import Template
@@ -217,6 +218,7 @@ def setup(app: Sphinx) -> dict[str, bool | str]:
     """Connect to Sphinx."""
     app.add_config_value("armsrace_profile", "reader", "env", str)
     app.add_config_value("armsrace_repository", "", "env", str)
+    app.add_config_value("armsrace_solutions_from", "", "env", str)
     app.add_directive("chapter-times", ChapterTimes)
     app.add_transform(CommandsAsWritten)
     app.connect("config-inited", use_built_files)
@@ -225,6 +227,8 @@ def setup(app: Sphinx) -> dict[str, bool | str]:
     app.connect("html-page-context", add_strip)
     app.connect("html-page-context", add_failures, priority=600)
     app.connect("html-page-context", drop_thebe, priority=900)
+    app.connect("doctree-read", embargo.hide)
     app.connect("build-finished", offer_notebooks)
     app.connect("build-finished", classroom.offer)
+    app.connect("build-finished", embargo.clean, priority=600)
     return {"version": "1", "parallel_read_safe": True}

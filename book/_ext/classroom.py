@@ -31,6 +31,8 @@ def files_of(app: Sphinx, name: str) -> list[tuple[str, str]]:
 def offer(app: Sphinx, error: Exception | None) -> None:
     """Copy the files to where the strips link to."""
     for folder, (built, _) in _folders(app).items():
-        if error is None and built.is_dir():
-            shutil.rmtree(Path(app.outdir) / folder, ignore_errors=True)
+        if error is not None:
+            continue
+        shutil.rmtree(Path(app.outdir) / folder, ignore_errors=True)
+        if built.is_dir():
             shutil.copytree(built, Path(app.outdir) / folder)

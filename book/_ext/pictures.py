@@ -86,9 +86,9 @@ class Pictures:
             picture = Image.open(io.BytesIO(content))
             mode = "RGBA" if picture.has_transparency_data else "RGB"
             # Figures have a palette unless they show photographs, of which a copy without loss
-            # would weigh five times as much. Without loss, quality is the effort: 50 takes a
+            # would weigh ten times as much. Without loss, quality is the effort: 50 takes a
             # quarter off, 100 hardly more.
-            how = {"quality": 85} if picture.mode == "RGB" else {"lossless": True, "quality": 50}
+            how = {"quality": 75} if picture.mode == "RGB" else {"lossless": True, "quality": 50}
             with replacing(target) as temporary:
                 picture.convert(mode).save(temporary, "WEBP", **how, method=4)
         up = "../" * (len(self.page.relative_to(self.site).parts) - 1)

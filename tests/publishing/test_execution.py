@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jupytext
 import nbformat
+import pytest
 
 from armsrace.publishing.execution import Record, has_outputs
 from armsrace.publishing.layout import Layout, notebooks
@@ -60,15 +61,20 @@ def test_profiles_have_their_own_folders(project: Path) -> None:
     assert "injected" not in (project / "_build/notebooks/reader/01_one.ipynb").read_text()
 
 
-def test_measurements_are_collected_and_a_report_follows_them(project: Path) -> None:
+@pytest.mark.parametrize("tag", [None, "remove-cell", "remove-output", "hide-input"])
+def test_measurements_are_collected_and_a_report_follows_them(
+    project: Path, tag: str | None
+) -> None:
     mime = "application/vnd.armsrace.measurement+json"
     show = f'from IPython.display import display\ndisplay({{"{mime}": ROW}}, raw=True)'
     row = {"id": "a-claim", "value": 0.5, "n": 10}
-    (project / "chapters/01_one.md").write_text(chapter(show.replace("ROW", repr(row))))
+    tags = f':tags: ["{tag}"]\n' if tag else ""
+    code = tags + show.replace("ROW", repr(row))
+    (project / "chapters/01_one.md").write_text(chapter(code))
     execute(project)
     layout = Layout("reader", project)
     path = collect(["01_one"], layout)
-    assert json.loads(path.read_text()) == [row]
+    assert json.loads(path.read_text()) == [row | {"shown": tag in (None, "hide-input")}]
     before = execute(project, depends=[path])
     path.write_text("[]")
     assert execute(project, depends=[path]) != before

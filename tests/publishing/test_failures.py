@@ -73,7 +73,7 @@ def test_failing_build_exits_with_an_error(project: Path, monkeypatch: pytest.Mo
     build = site.build
     monkeypatch.setattr(site, "build", lambda *a, **k: build(*a, **k, root=project))
     for step in ("launch_notebooks.write_all", "slides.write_all", "playground.export", "render"):
-        monkeypatch.setattr(f"armsrace.publishing.site.{step}", lambda *_: True)
+        monkeypatch.setattr(f"armsrace.publishing.site.{step}", lambda *_, **__: True)
     result = CliRunner().invoke(cli.app, ["build"])
     assert result.exit_code == 1
     said = result.output.splitlines()

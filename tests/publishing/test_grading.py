@@ -233,10 +233,10 @@ globals().update({{"{topic}_" + name: value for name, value in scope.items()}})
 """
 
 
-def solutions() -> tuple[list[grading.Cell], list[tuple[str, str, str]]]:
-    """The book's own solutions under names of their own, and by which check each is judged."""
+def solutions(half: int) -> tuple[list[grading.Cell], list[tuple[str, str, str]]]:
+    """Every other chapter's solutions under names of their own, and the check of each."""
     cells, checks = [], []
-    for page in notebooks():
+    for page in notebooks()[half::2]:
         code = [cell for cell in jupytext.read(page.path).cells if cell.cell_type == "code"]
         shown = [cell for cell in code if is_solution(cell)]
         topics = [match for cell in code for match in grading.CHAPTER.findall(cell.source)]
@@ -256,9 +256,10 @@ def solutions() -> tuple[list[grading.Cell], list[tuple[str, str, str]]]:
 
 
 @pytest.mark.slow
-def test_the_books_own_solutions_are_right_from_another_process() -> None:
-    cells, checks = solutions()
-    assert len(checks) > 50
+@pytest.mark.parametrize("half", [0, 1])
+def test_the_books_own_solutions_are_right_from_another_process(half: int) -> None:
+    cells, checks = solutions(half)
+    assert len(checks) > 25
     with grading.Process(cells) as process:
         for topic, check, name in checks:
             module = importlib.import_module(f"armsrace.exercises.{topic}")

@@ -172,3 +172,34 @@ def test_a_forged_reply_breaks_the_connection(reply: dict[str, object]) -> None:
     with pytest.raises(ConnectionBroken):
         end.call(0, (), {})
     assert len(reasons) == 1
+
+
+class Scaled:
+    """An object with two parts that travel and one that does not."""
+
+    travels = ("factor", "half")
+
+    def __init__(self, factor: float) -> None:
+        self.factor, self.secret = factor, "hidden"
+
+    def half(self, values: torch.Tensor) -> torch.Tensor:
+        return values / 2
+
+    def __call__(self, values: torch.Tensor) -> torch.Tensor:
+        return self.factor * values
+
+
+def test_of_an_object_the_listed_parts_travel(across) -> None:
+    arrived, values = across(Scaled(3.0)), torch.ones(2, requires_grad=True)
+    assert arrived.factor == 3.0
+    assert torch.equal(arrived.half(values), values / 2)
+    arrived(values).sum().backward()
+    assert values.grad is not None and values.grad.tolist() == [3.0, 3.0]
+    with pytest.raises(AttributeError, match="no 'secret': its parts are factor, half"):
+        _ = arrived.secret
+
+
+@pytest.mark.parametrize("content", [3, [[], None], [{}, 7], [{"a": 1}]])
+def test_what_is_no_object_ends_the_connection(content: object) -> None:
+    with pytest.raises(ConnectionBroken, match="sent what is no value"):
+        line()[0].decode({"object": content}, [])

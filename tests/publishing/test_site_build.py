@@ -6,6 +6,7 @@ import shutil
 import threading
 import time
 import urllib.request
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -71,13 +72,57 @@ def test_site_shows_outputs_and_is_rebuilt_only_where_something_changed(book: Pa
     assert page.stat().st_mtime_ns != built
 
 
+EXERCISE = """from types import SimpleNamespace
+
+exercises, one = SimpleNamespace(check_one=print), None
+exercises.check_one(one)"""
+SOLUTION = """---
+tags: [hide-input]
+mystnb: {code_prompt_show: "Show a solution"}
+---
+one_solution = "the secret of the solution"
+print("what only the solution prints")"""
+
+
+@pytest.mark.slow
+def test_solutions_are_held_back_until_their_day(book: Path) -> None:
+    (book / "chapters/01_one.md").write_text(chapter(COUNTING, EXERCISE, SOLUTION))
+    secrets = "secret of the solution", "only the solution prints"
+
+    def leaking(**options: object) -> list[str]:
+        """Files of the site, and notebooks to launch, that have a solution."""
+        html = build(root=book, **options)
+        places = [*html.rglob("*"), *(book / "_build/launch").rglob("*")]
+        texts = {
+            path: path.read_text(errors="ignore") for path in places
+            if path.suffix in (".html", ".ipynb", ".md", ".txt", ".js")
+        }  # fmt: skip
+        return [
+            path.relative_to(book / "_build").as_posix() for path, text in texts.items()
+            if any(secret in text for secret in secrets)
+        ]  # fmt: skip
+
+    page = book / "_build/html/chapters/01_one.html"
+    before = leaking()
+    places = ("html/chapters/01_one.html", "html/notebooks/01_one.ipynb",
+              "html/notebooks/instructor/01_one.ipynb", "launch/01_one.ipynb")  # fmt: skip
+    assert set(places) <= set(before)
+    tomorrow = date.today() + timedelta(days=1)
+    assert leaking(solutions_from=tomorrow) == []
+    text = page.read_text()
+    day = f"{tomorrow:%B} {tomorrow.day}, {tomorrow.year}"
+    assert f"A solution will be here on {day}." in text and "42" in text
+    assert "notebooks/student/01_one.ipynb" in text and "instructor" not in text
+    assert (page.parents[1] / "notebooks/01_one.ipynb").is_file()
+    assert sorted(leaking(solutions_from=date.today())) == sorted(before)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("repository", "named", "theme"),
     [
         ("git@github.com:some/book.git", {"colab.research.google.com", "mybinder.org"}, True),
-        pytest.param(
-            "https://git.example.org/some/book", {"mybinder.org"}, False, marks=pytest.mark.slow
-        ),
+        ("https://git.example.org/some/book", {"mybinder.org"}, False),
     ],
 )
 def test_launch_buttons_lead_to_the_repository(

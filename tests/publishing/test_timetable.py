@@ -54,3 +54,17 @@ def test_the_guide_plans_every_chapter_once_and_names_exercises_that_exist() -> 
     named = set(re.findall(r"“(.+?)”", guide.partition("## Fourteen weeks")[2]))
     assert len(named) > 15
     assert named <= known
+
+
+def test_the_evenings_reach_every_defense_and_the_last_chapter() -> None:
+    guide = (CLONE / "book" / "teaching.md").read_text()
+    evenings = guide.partition("## Seven evenings")[2].partition("\n## ")[0]
+    rows = [row.split("|")[2] for row in evenings.splitlines() if row.startswith("| ")][1:]
+    planned = [topic for row in rows for topic in re.findall(r"<(\w+)>`", row)]
+    assert len(rows) == 7
+    topics = list(numbering(CLONE))
+    assert (
+        planned
+        == topics[topics.index("when_attacks_fail") :][:1]
+        + topics[topics.index("one_step_training") :]
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -87,6 +88,10 @@ def build(
     force: Annotated[
         bool, typer.Option(help="Also execute chapters that have not changed.")
     ] = False,
+    solutions_from: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="For a class: no solutions before this day."),
+    ] = None,
 ) -> None:
     """Execute the chapters that have changed, and build the site."""
     from armsrace.publishing.layout import FailedNotebooksError
@@ -94,7 +99,8 @@ def build(
     from armsrace.publishing.site import build as build_site
 
     try:
-        build_site(chapter, profile, force=force, console=console)
+        day = solutions_from.date() if solutions_from else None
+        build_site(chapter, profile, force=force, console=console, solutions_from=day)
     except FailedNotebooksError as failure:
         console.print("built, but these failed and show no results:", style="red")
         for error in failure.errors.values():

@@ -15,8 +15,32 @@ COLORS = {"ok": "green", "warning": "yellow", "missing": "red"}
 
 def register(app: typer.Typer) -> None:
     """Add the commands to those of `armsrace`."""
-    for command in (doctor, grade, slides):
+    for command in (board, doctor, grade, nbgrader, slides):
         app.command()(command)
+
+
+def board(
+    submissions: Annotated[Path, typer.Argument(help="A folder of students' notebooks.")],
+    folder: Annotated[Path, typer.Argument(help="Of the board; its index.html may be public.")],
+    every: Annotated[float, typer.Option(min=1, help="Seconds between two looks.")] = 20,
+    once: Annotated[bool, typer.Option(help="Look once, and end.")] = False,
+) -> None:
+    """Grade what students hand in as it comes, and show on a page who has solved what.
+
+    This runs their code.
+    """
+    from armsrace.publishing.board import PAGE, update, watch
+    from armsrace.publishing.layout import notebooks
+
+    if not submissions.is_dir():
+        raise typer.BadParameter(f"submissions must be a folder, got {submissions}")
+    chapters = [page for page in notebooks() if page.is_chapter]
+    typer.echo(folder / PAGE)
+    if once:
+        for key in update(submissions, folder, chapters):
+            typer.echo(f"graded {key}")
+    else:
+        watch(submissions, folder, chapters, every=every, report=typer.echo)
 
 
 def doctor() -> None:
@@ -63,6 +87,25 @@ def slides(
     if not decks:
         typer.echo(f"no slides: run `armsrace build --profile {profile}` first", err=True)
         raise typer.Exit(1)
+
+
+def nbgrader(
+    folder: Annotated[Path, typer.Argument(help="Of the course, made where it is missing.")],
+    chapter: Annotated[
+        list[str] | None, typer.Option(help="A topic, such as fgsm; by default all chapters.")
+    ] = None,
+) -> None:
+    """Write the chapters as assignments of nbgrader, with solutions: keep them from students."""
+    from armsrace.publishing.layout import Layout, notebooks
+    from armsrace.publishing.nbgrader import write_course
+
+    pages = [page for page in notebooks() if page.is_chapter]
+    known = [page.topic for page in pages]
+    if unknown := sorted(set(chapter or ()) - set(known)):
+        raise typer.BadParameter(f"chapter must be of {', '.join(known)}; got {unknown}")
+    chosen = [page for page in pages if not chapter or page.topic in chapter]
+    for path in write_course(folder, chosen, Layout()):
+        typer.echo(path)
 
 
 def grade(

@@ -40,6 +40,11 @@ from armsrace.resources import CLONE
 CHAPTER = re.compile(r"^from armsrace\.exercises import (\w+) as exercises$", re.MULTILINE)
 CHECK = re.compile(r"^exercises\.(check_\w+)\((\w+)\)$", re.MULTILINE)
 SAID = re.compile(r"Exercise “(.+?)”:? ?(.*)", re.DOTALL)
+TASK = re.compile(
+    r"^### +(?P<title>.+)\n+(?:(?P<stars>★+)(?:, (?P<minutes>\d+) minutes)?"
+    r"(?P<challenge>, an open challenge)?)?",
+    re.MULTILINE,
+)
 TITLE = re.compile(r"^# +(.+)$", re.MULTILINE)
 PROFILE = "smoke"
 CHECK_SECONDS = 60.0
@@ -55,6 +60,28 @@ class Grade:
 
     exercise: str
     verdict: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """An exercise as its chapter announces it; one that states no stars has one, and no minutes."""
+
+    title: str
+    stars: int
+    minutes: int | None
+    challenge: bool
+
+
+def tasks(text: str) -> list[Task]:
+    """The exercises that a chapter's prose announces, in its order."""
+    exercises = text.partition("## Exercises")[2] or text
+    return [
+        Task(
+            found["title"].strip(), len(found["stars"] or "★"),
+            int(found["minutes"]) if found["minutes"] else None, bool(found["challenge"]),
+        )
+        for found in TASK.finditer(exercises)
+    ]  # fmt: skip
 
 
 @dataclass
@@ -88,14 +115,7 @@ def grade(submission: Path, chapters: Sequence[Notebook]) -> list[Grade]:
         ValueError: the file is not a notebook of one of these chapters.
         OSError: it cannot be read.
     """
-    try:
-        submitted = nbformat.read(submission, 4)
-        topic = _topic(submitted)
-    except OSError:
-        raise
-    except Exception as error:  # JSON that is no notebook raises whatever nbformat stumbles on.
-        reason = _clean(str(error) or repr(error))
-        raise ValueError(f"{submission} must be a notebook of a chapter: {reason}") from error
+    submitted, topic = _read(submission)
     line = f"from armsrace.exercises import {topic} as exercises"
     pages = [page for page in chapters if line in page.path.read_text().splitlines()]
     if not pages:
@@ -106,6 +126,23 @@ def grade(submission: Path, chapters: Sequence[Notebook]) -> list[Grade]:
     found = [match for cell in _code(student(chapter)) for match in CHECK.findall(cell.source)]
     with Process(assemble(submitted, chapter)) as process:
         return [_judge(process, checks, check, name) for check, name in found]
+
+
+def topic_of_submission(submission: Path) -> str:
+    """The chapter of a submitted notebook, by its topic; ValueError and OSError as in `grade`."""
+    return _read(submission)[1]
+
+
+def _read(submission: Path) -> tuple[NotebookNode, str]:
+    """A submitted notebook, and the name of the module with its chapter's exercises."""
+    try:
+        submitted = nbformat.read(submission, 4)
+        return submitted, _topic(submitted)
+    except OSError:
+        raise
+    except Exception as error:  # JSON that is no notebook raises whatever nbformat stumbles on.
+        reason = _clean(str(error) or repr(error))
+        raise ValueError(f"{submission} must be a notebook of a chapter: {reason}") from error
 
 
 def assemble(submission: NotebookNode, chapter: NotebookNode) -> list[Cell]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import re
+import shutil
 from ast import literal_eval
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -47,8 +48,13 @@ REFERENCE = re.compile(r"\{(?:num)?ref\}`([^`<]+?)\s*<(\w+)>`")
 FOLDING = {"hide-input", "hide-cell"}
 
 
-def write_all(pages: Sequence[Notebook], layout: Layout) -> None:
-    """Write the launch notebook of each chapter, and its editions for a class."""
+def write_all(pages: Sequence[Notebook], layout: Layout, *, solutions: bool = True) -> None:
+    """Write the launch notebook of each chapter, and its editions for a class.
+
+    Without solutions there is no instructor's edition, and the whole one is the students'.
+    """
+    if not solutions:
+        shutil.rmtree(layout.launch / "instructor", ignore_errors=True)
     references = parse_file(str(layout.root / "book" / "references.bib"))
     repository = layout.repository
     for page in pages:
@@ -56,9 +62,11 @@ def write_all(pages: Sequence[Notebook], layout: Layout) -> None:
             executed = layout.notebooks / f"{page.name}.ipynb"
             numbers = glued(nbformat.read(executed, 4)) if executed.is_file() else {}
             notebook = launchable(page, references, repository, numbers)
+            notebook = notebook if solutions else student(notebook)
             write(notebook, layout.launch / f"{page.name}.ipynb")
             for folder, edition in EDITIONS.items():
-                write(edition(notebook), layout.launch / folder / f"{page.name}.ipynb")
+                if solutions or edition is student:
+                    write(edition(notebook), layout.launch / folder / f"{page.name}.ipynb")
 
 
 def launchable(

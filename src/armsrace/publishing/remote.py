@@ -3,6 +3,7 @@
 Nothing is unpickled. A function travels as a number, by which the other end calls it where it
 lives, and gradients flow through such a call: its backward pass is a call of its own. So a check
 here and an answer there work with each other's functions as in one process, and share no memory.
+Of an object only those parts travel that its class lists in `travels`.
 """
 
 from __future__ import annotations
@@ -56,6 +57,26 @@ class RemoteFunction:
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         """Call it there."""
         return self.end.call(self.number, arguments, named)
+
+
+class RemoteObject:
+    """An object of the other process, with the parts that its class lists in `travels`."""
+
+    def __init__(self, parts: dict[str, Any], call: RemoteFunction | None) -> None:
+        self._parts, self._call = parts, call
+
+    def __getattr__(self, name: str) -> Any:
+        """A part of this name."""
+        parts = self.__dict__.get("_parts", {})
+        if name in parts:
+            return parts[name]
+        raise AttributeError(f"it has no {name!r}: its parts are {', '.join(parts)}")
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        """Call it there."""
+        if self._call is None:
+            raise TypeError("it is no function")
+        return self._call(*arguments, **named)
 
 
 def pack(message: dict[str, Any], tensors: Sequence[Tensor]) -> bytes:
@@ -214,6 +235,12 @@ class End:
             return {"dict": pairs}
         if isinstance(value, RemoteFunction) and value.end is self:
             return {"home": value.number}
+        if isinstance(value, RemoteObject) and value._call is not None:
+            return self.encode(value._call, tensors)
+        if isinstance(names := getattr(type(value), "travels", None), tuple):
+            parts = {name: self.encode(getattr(value, name), tensors) for name in names}
+            call = self.encode(value.__call__, tensors) if callable(value) else None
+            return {"object": [parts, call]}
         if callable(value):
             self._functions.append(value)
             return {"function": len(self._functions) - 1}
@@ -255,6 +282,13 @@ class End:
                 return {self.decode(k, tensors): self.decode(v, tensors) for k, v in content}
             if kind == "function":
                 return RemoteFunction(self, int(content))
+            if kind == "object":
+                parts, call = content
+                parts = {str(name): self.decode(part, tensors) for name, part in parts.items()}
+                call = None if call is None else self.decode(call, tensors)
+                if not (call is None or isinstance(call, RemoteFunction)):
+                    raise TypeError("what is called must be a function")
+                return RemoteObject(parts, call)
             if kind == "home":
                 return self._functions[content]
             if kind == "opaque":
@@ -262,7 +296,9 @@ class End:
             return {"tuple": tuple, "set": set, "list": list}[kind](
                 self.decode(part, tensors) for part in content
             )
-        except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        except (
+            ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError,
+        ) as error:  # fmt: skip
             raise self.broken(f"sent what is no value: {error!r}") from error
 
 

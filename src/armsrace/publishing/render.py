@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,9 @@ class BookError(Exception):
     """The site cannot be built; the message says why."""
 
 
-def render(layout: Layout, unexecuted: Sequence[str], console: Console) -> bool:
+def render(
+    layout: Layout, unexecuted: Sequence[str], console: Console, solutions_from: date | None = None
+) -> bool:
     """Build the pages.
 
     Args:
@@ -55,6 +58,7 @@ def render(layout: Layout, unexecuted: Sequence[str], console: Console) -> bool:
         unexecuted: pages to show without outputs, because they failed or only one chapter is built.
             References to their figures cannot be resolved, so warnings are errors only without any.
         console: where progress is shown.
+        solutions_from: the day on which solutions appear, if they are held back.
 
     Returns:
         False if all sources are unchanged since the last build.
@@ -62,7 +66,7 @@ def render(layout: Layout, unexecuted: Sequence[str], console: Console) -> bool:
     Raises:
         BookError: Jupyter Book failed; the message has its warnings and errors.
     """
-    config = _write_config(layout, unexecuted)
+    config = _write_config(layout, unexecuted, solutions_from)
     stamp, state = layout.records / "site.stamp", _state(layout, config)
     index = layout.html / "index.html"
     if index.is_file() and stamp.is_file() and stamp.read_text(encoding="utf-8") == state:
@@ -93,7 +97,7 @@ def render(layout: Layout, unexecuted: Sequence[str], console: Console) -> bool:
     return True
 
 
-def _write_config(layout: Layout, unexecuted: Sequence[str]) -> Path:
+def _write_config(layout: Layout, unexecuted: Sequence[str], solutions_from: date | None) -> Path:
     """Write the book's configuration with the folders and pages of this build."""
     config = yaml.safe_load((layout.root / "_config.yml").read_text(encoding="utf-8"))
     config["execute"] |= {"cache": str(layout.cache), "exclude_patterns": list(unexecuted)}
@@ -101,7 +105,10 @@ def _write_config(layout: Layout, unexecuted: Sequence[str]) -> Path:
     config["sphinx"]["config"] |= {
         "armsrace_profile": layout.profile,
         "armsrace_repository": repository.url if repository else "",
+        "armsrace_solutions_from": solutions_from.isoformat() if solutions_from else "",
     }
+    if solutions_from:
+        config["sphinx"]["config"]["html_copy_source"] = False
     config["parse"]["myst_substitutions"] = substitutions(repository)
     if repository and repository.has_theme_buttons:
         config["repository"] = {"url": repository.url, "branch": "main"}

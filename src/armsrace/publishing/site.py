@@ -11,6 +11,7 @@ import json
 import time
 import webbrowser
 from collections.abc import Iterable, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -36,6 +37,7 @@ def build(
     force: bool = False,
     root: Path = CLONE,
     console: Console | None = None,
+    solutions_from: date | None = None,
 ) -> Path:
     """Execute what changed, render the pages and return the site's folder.
 
@@ -46,6 +48,8 @@ def build(
         force: execute all notebooks.
         root: the clone.
         console: where progress is shown.
+        solutions_from: for a class, the day on which its site has solutions; before it, neither
+            pages nor downloads have any. The clone has them always.
 
     Raises:
         FailedNotebooksError: some notebooks failed. The site was built all the same: their pages
@@ -70,14 +74,17 @@ def build(
     records = [layout.records / f"{page.name}.json" for page in ran]
     depends = [measured, *filter(Path.is_file, records)]
     failed |= _failures(reports, layout, force=force, depends=depends, console=console)
-    launch_notebooks.write_all(pages, layout)
+    held_back = solutions_from if solutions_from and date.today() < solutions_from else None
+    launch_notebooks.write_all(pages, layout, solutions=held_back is None)
     slides.write_all(pages, layout)
     playground.export(layout.playground)
-    arena.publish(arena.read(), layout.static / "arena")
+    outcomes = arena.read()
+    arena.publish(outcomes, layout.static / "arena")
+    arena.publish_images(outcomes, layout.static / "arena")
     absent = [
         page.label for page in pages if page not in ran and (page.is_chapter or page in failed)
     ]
-    rendered = render(layout, absent, console)
+    rendered = render(layout, absent, console, held_back)
     redirects.write_all(layout.html, root)
     seconds = time.monotonic() - began
     verb = "built" if rendered else "nothing changed in"
@@ -128,10 +135,13 @@ def collect(names: Iterable[str], layout: Layout) -> Path:
 
 
 def measurements(notebook: Path) -> list[dict[str, Any]]:
-    """The measurements in an executed notebook's outputs, in order."""
-    cells = nbformat.read(notebook, 4).cells
-    outputs = [output for cell in cells for output in cell.get("outputs", ())]
-    return [output.data[MIME] for output in outputs if MIME in output.get("data", ())]
+    """The measurements in an executed notebook's outputs, in order; those of removed cells, too."""
+    found = []
+    for cell in nbformat.read(notebook, 4).cells:
+        hidden = {"remove-cell", "remove-output"} & set(cell.metadata.get("tags", ()))
+        rows = [output.get("data", {}).get(MIME) for output in cell.get("outputs", ())]
+        found += [row | {"shown": not hidden} for row in rows if row is not None]
+    return found
 
 
 def _stored(path: Path) -> dict[str, dict[str, Any]]:
