@@ -7,6 +7,12 @@ import os
 from pathlib import Path
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Workers share the cores; more threads than cores wait for one another. Set before numpy and
+    # torch are imported, this holds for them and for every process that a test starts.
+    os.environ["OMP_NUM_THREADS"] = "1"
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -17,10 +23,6 @@ from armsrace.datasets import Dataset, embedded
 from tests.perturbation import Perturbation
 
 HELD_BACK = 500
-
-if "PYTEST_XDIST_WORKER" in os.environ:
-    # Workers share the cores; more threads than cores wait for one another.
-    torch.set_num_threads(1)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,4 +1,4 @@
-"""What `book/coming_from.md` names exists: in the other library, here, and among the tests."""
+"""What `book/coming_from.md` and the README name exists: there, here, and among the tests."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ import armsrace
 from armsrace.resources import CLONE
 
 PAGE = (CLONE / "book" / "coming_from.md").read_text(encoding="utf-8")
+README = (CLONE / "README.md").read_text(encoding="utf-8")
 CALL = re.compile(r"`([a-z]\w*(?:\.\w+)+)\(([^`()]*)\)`")
-LIBRARIES = ("foolbox", "torchattacks", "art", "robustbench")
+LIBRARIES = ("foolbox", "torchattacks", "art", "adv_lib", "robustbench")
+OURS = ("attacks", "evaluation", "zoo", "datasets", "defenses")
 
 
 def calls(ours: bool) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Names with the keywords in their parentheses, of this package or of the others."""
-    for name, keywords in CALL.findall(PAGE):
+    rows = "".join(line for line in README.splitlines(keepends=True) if line.startswith("|"))
+    for name, keywords in CALL.findall(PAGE + rows):
         if (name.split(".")[0] not in LIBRARIES) == ours:
             yield name, tuple(re.findall(r"\w+", keywords))
 
@@ -67,7 +70,17 @@ def test_what_the_page_names_is_there(name: str, keywords: tuple[str, ...]) -> N
         assert keywords_read(module, function) >= set(keywords)
         return
     pytest.importorskip(library)
+    if library == "adv_lib":  # Which is imported by way of stand-ins for what it does not need.
+        importlib.import_module("adversarial_library")
     assert missing(resolve(name), keywords) == set()
+
+
+def test_the_readme_has_a_row_for_each_library() -> None:
+    rows = [line for line in README.splitlines() if line.startswith("| ") and " | `" in line]
+    for library in LIBRARIES:
+        (row,) = [row for row in rows if f"`{library}." in row]
+        names = [name for name, _ in CALL.findall(row)]
+        assert len(names) == 2 and names[1].split(".")[0] in OURS
 
 
 def test_rows_called_verified_name_tests_that_compare() -> None:

@@ -14,6 +14,8 @@ LAYERS = (
     {"datasets"}, {"models"}, {"training"}, {"attacks"}, {"defenses"}, {"recipes"},
     {"evaluation"}, {"ledger"}, {"figures"}, {"exercises"}, {"publishing"}, {"cli"}, {"__main__"},
 )  # fmt: skip
+ALIASES = {"zoo": "models"}
+"""Names that the package lends to a module of a layer: `armsrace.zoo` is `armsrace.models.zoo`."""
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 
 
@@ -32,7 +34,8 @@ def _imported(path: Path, package: Path) -> set[str]:
             start = ".".join([*home[: len(home) - node.level], ""]) if node.level else ""
             source = (start + (node.module or "")).strip(".")
             modules |= {f"{source}.{alias.name}" for alias in node.names}
-    return {name.split(".")[1] for name in modules if name.startswith(f"{package.name}.")}
+    found = {name.split(".")[1] for name in modules if name.startswith(f"{package.name}.")}
+    return {ALIASES.get(name, name) for name in found}
 
 
 def violations(package: Path) -> list[str]:

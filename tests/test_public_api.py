@@ -42,12 +42,12 @@ PUBLIC = {
     """,
     "evaluation.arena": """
         ATTACKS BUDGETS DEFENSES Defended Defense Entry Job NORMS OutcomesError arena_jobs
-        collected compared export judge measure publish read run run_folder submitted
+        collected compared export judge measure publish publish_images read run run_folder submitted
     """,
     "datasets": """
         CIFAR10_CLASSES Dataset DatasetCorrupt DatasetNotFound FileStatus HELD_OUT
         IMAGENET_CLASSES Pictures available celeba cifar10 describe download held_out
-        image_folder load mnist status training
+        image_folder load mnist picture status training
     """,
     "ledger": """
         Claim Measurement Recording Verdict check load_claims load_measured measure page record

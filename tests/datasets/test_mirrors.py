@@ -68,6 +68,7 @@ def test_a_mirror_with_wrong_content_is_passed_over(
         datasets.download("mnist")
 
 
+@pytest.mark.slow
 def test_two_processes_may_start_at_once(tiny_mnist, serve, cache: Path, tmp_path: Path) -> None:
     both = threading.Barrier(2)
     folder = tiny_mnist.write(tmp_path / "mirror", gz=True)

@@ -4,11 +4,15 @@ import pytest
 import torch
 
 from armsrace.defenses.analysis_by_synthesis.inference import within
-from armsrace.defenses.analysis_by_synthesis.model import floored_softmax
 from armsrace.exercises import ExerciseError
 from armsrace.exercises import analysis_by_synthesis as chapter
 
-CHECKS = [chapter.check_lead, chapter.check_sphere, chapter.check_confidences]
+CHECKS = [
+    chapter.check_sphere,
+    chapter.check_lead,
+    chapter.check_largest_floor,
+    chapter.check_twelve_pixels,
+]
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -18,16 +22,36 @@ def test_nothing_is_not_judged(check, answer, capsys) -> None:
     assert "not attempted yet" in capsys.readouterr().out
 
 
-def lead(images, drawn, first, second):
-    """The right answer to 17.1."""
+def lead(images, drawn, factors, first, second):
+    """The gradient of f_b L_b − f_a L_a."""
     rows = torch.arange(len(images))
-    return 2 * (drawn[rows, first] - drawn[rows, second])
+    a, b = drawn[rows, first], drawn[rows, second]
+    return 2 * (factors[second, None] * (images - b) - factors[first, None] * (images - a))
+
+
+def floor_of(logits, confidence):
+    """(e^z + η) / (S + K η) = p, solved for η."""
+    rises = logits.exp()
+    floor = (rises.amax(1) - confidence * rises.sum(1)) / (confidence * logits.shape[1] - 1)
+    return floor.clamp_min(0)
+
+
+def greedy(model, images, labels, pixels=12):
+    """The pixels that gain most with both drawings held."""
+    costs, drawn = model.explain(images)
+    rivals = costs.scatter(1, labels[:, None], torch.inf).argmin(1)
+    rows, flat = torch.arange(len(images)), images.flatten(1)
+    slope = drawn[rows, rivals] - drawn[rows, labels]
+    gain = torch.where(slope > 0, slope * (1 - flat), -slope * flat)
+    top = gain.topk(pixels, dim=1).indices
+    return flat.scatter(1, top, (slope.gather(1, top) > 0).float()).view_as(images)
 
 
 RIGHT = {
     "The gradient of the lead": (chapter.check_lead, lead),
     "Stay on the sphere": (chapter.check_sphere, within),
-    "Confidence with a floor": (chapter.check_confidences, floored_softmax),
+    "How high may the floor be?": (chapter.check_largest_floor, floor_of),
+    "Twelve pixels": (chapter.check_twelve_pixels, greedy),
 }
 
 
@@ -41,22 +65,33 @@ def test_right(name, capsys) -> None:
 @pytest.mark.parametrize(
     ("check", "wrong", "hint"),
     [
-        (chapter.check_lead, lambda x, g, a, b: -lead(x, g, a, b), "the sign is wrong"),
-        (chapter.check_lead, lambda x, g, a, b: lead(x, g, a, b) / 2, "factor of 2"),
-        (chapter.check_lead, lambda x, g, a, b: lead(x, g, a, b)[0], "one gradient of length D"),
-        (chapter.check_lead, lambda x, g, a, b: 2 * (x - g[:, 0]), "x cancels"),
+        (chapter.check_lead, lambda *a: -lead(*a), "the sign is wrong"),
+        (chapter.check_lead, lambda *a: lead(*a) / 2, "factor of 2"),
+        (chapter.check_lead, lambda *a: lead(*a)[0], "one gradient of length D"),
+        (
+            chapter.check_lead,
+            lambda x, g, f, a, b: lead(0 * x, g, f, a, b),
+            "the image cancels only",
+        ),
+        (chapter.check_lead, lambda x, g, f, a, b: 2 * (x - g[:, 0]), "the factor of its class"),
         (chapter.check_sphere, lambda z, r: within(z.abs(), r), "the signs are lost"),
         (
             chapter.check_sphere,
             lambda z, r: r * z / z.norm(dim=1, keepdim=True),
-            "inside the sphere must not change",
+            "inside the ball must not change",
         ),
         (chapter.check_sphere, lambda z, r: z.clamp(-r, r), "multiply each row"),
         (chapter.check_sphere, lambda z, r: z[0], "same shape"),
-        (chapter.check_confidences, lambda z, f: z.softmax(1), "the floor must decide"),
-        (chapter.check_confidences, lambda z, f: z.exp() + f, "sum to 1"),
-        (chapter.check_confidences, lambda z, f: z.exp() / z.exp().sum(1, True), "not finite"),
-        (chapter.check_confidences, lambda z, f: floored_softmax(z, 10 * f), "not the formula"),
+        (chapter.check_largest_floor, lambda z, p: floor_of(z, p)[0], "one floor per image"),
+        (chapter.check_largest_floor, lambda z, p: floor_of(z, p) - 1, "a floor is never negative"),
+        (chapter.check_largest_floor, lambda z, p: floor_of(z, p) + 1, "even without a floor"),
+        (chapter.check_largest_floor, lambda z, p: 0 * floor_of(z, p), "solve for it"),
+        (chapter.check_largest_floor, lambda z, p: 2 * floor_of(z, p), "once per class"),
+        (chapter.check_twelve_pixels, lambda m, x, y: x, "the bar is 30"),
+        (chapter.check_twelve_pixels, lambda m, x, y: greedy(m, x, y, 13), "the budget is 12"),
+        (chapter.check_twelve_pixels, lambda m, x, y: 2 * x, "outside"),
+        (chapter.check_twelve_pixels, lambda m, x, y: x[0], "shape"),
+        (chapter.check_twelve_pixels, lambda m, x, y: 0 * x + torch.nan, "not a number"),
     ],
 )
 def test_hints(check, wrong, hint: str) -> None:

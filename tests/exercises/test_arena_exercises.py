@@ -3,10 +3,17 @@
 import numpy as np
 import pytest
 
+from armsrace.evaluation import arena
+from armsrace.evaluation.arena import rankings
 from armsrace.exercises import ExerciseError
 from armsrace.exercises import arena as chapter
 
-CHECKS = [chapter.check_union, chapter.check_median, chapter.check_arsenal]
+CHECKS = [
+    chapter.check_union,
+    chapter.check_median,
+    chapter.check_arsenal,
+    chapter.check_five,
+]
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -99,3 +106,57 @@ def spoils(beaten):
 def test_arsenal_hints(wrong, hint: str) -> None:
     with pytest.raises(ExerciseError, match=hint):
         chapter.check_arsenal(wrong)
+
+
+def remaining(beaten, names):
+    """How many digits these attacks leave."""
+    return int((~np.any([beaten[name] for name in names], axis=0)).sum())
+
+
+def greedy_five(beaten):
+    """Each takes most of what is left."""
+    names = []
+    for _ in range(5):
+        names.append(min(beaten, key=lambda name: remaining(beaten, [*names, name])))
+    return names
+
+
+def exchanged_five(beaten):
+    """From there, exchange one of the five as long as this helps."""
+    names, before = greedy_five(beaten), None
+    while names != before:
+        before = list(names)
+        for place in range(5):
+            others = names[:place] + names[place + 1 :]
+            names[place] = min(
+                (name for name in beaten if name not in others),
+                key=lambda name: remaining(beaten, [*others, name]),
+            )
+    return names
+
+
+def test_five(capsys) -> None:
+    chapter.check_five(exchanged_five)
+    assert "Exercise “Five attacks”: right" in capsys.readouterr().out
+
+
+def test_beaten_digits_are_those_of_the_table() -> None:
+    """The union over all attacks is the arena's, defense by defense."""
+    outcomes = rankings.complete(arena.read())
+    union = rankings.standings(outcomes)["union"]
+    left = 1 - np.any(list(chapter.beaten_digits().values()), axis=0).mean()
+    assert np.isclose(left, union.mean())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        (greedy_five, "be lower"),
+        (lambda beaten: list(beaten)[:4], "five different"),
+        (lambda beaten: [*list(beaten)[:4], "none"], "names of attacks"),
+        (lambda beaten: 5, "names of attacks"),
+    ],
+)
+def test_five_hints(wrong, hint: str) -> None:
+    with pytest.raises(ExerciseError, match=hint):
+        chapter.check_five(wrong)

@@ -7,7 +7,12 @@ from armsrace.attacks.audio.room_simulation import reverberated
 from armsrace.exercises import ExerciseError
 from armsrace.exercises import beyond_images as chapter
 
-CHECKS = [chapter.check_levels, chapter.check_echo, chapter.check_loudness]
+CHECKS = [
+    chapter.check_levels,
+    chapter.check_echo,
+    chapter.check_loudness,
+    chapter.check_hidden_noise,
+]
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -78,3 +83,54 @@ def test_right(name, capsys) -> None:
 def test_hints(check, wrong, hint: str) -> None:
     with pytest.raises(ExerciseError, match=hint):
         check(wrong)
+
+
+def quieted(hearing, sounds, change, allowed=0.01):
+    """As loud as at most this fraction of the cells of each sound allows."""
+    threshold = hearing.threshold(sounds)
+    low, high = torch.full((len(sounds), 1, 1, 1), 1e-6), torch.full((len(sounds), 1, 1, 1), 10.0)
+    for _ in range(30):
+        middle = (low * high).sqrt()
+        heard = hearing.levels(middle * change, sounds) > threshold
+        fits = (heard.double().flatten(1).mean(1) <= allowed).view_as(low)
+        low, high = torch.where(fits, middle, low), torch.where(fits, high, middle)
+    return low * change
+
+
+def white(hearing, sounds):
+    """Noise of one level everywhere."""
+    noise = torch.randn(sounds.shape, generator=torch.Generator().manual_seed(0))
+    return quieted(hearing, sounds, noise)
+
+
+def shaped(hearing, sounds, allowed=0.01):
+    """Noise with the shape of the threshold."""
+    noise = torch.randn(sounds.shape, generator=torch.Generator().manual_seed(0)).flatten(1)
+    cut = {"n_fft": hearing.window, "hop_length": hearing.hop}
+    cut["window"] = torch.hann_window(hearing.window)
+    phases = torch.stft(noise, **cut, return_complex=True).sgn()
+    spectrum = phases * 10 ** (hearing.threshold(sounds) / 20)
+    change = torch.istft(spectrum, **cut, length=sounds.shape[3])
+    return quieted(hearing, sounds, change.view_as(sounds), allowed)
+
+
+def test_hidden_noise(capsys) -> None:
+    chapter.check_hidden_noise(shaped)
+    assert "Exercise “Hide the most”: right" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        (white, "the bar is 15.5"),
+        (lambda h, x: quieted(h, x, x), "the bar is 15.5"),
+        (lambda h, x: shaped(h, x, 0.1), "1% may be"),
+        (lambda h, x: 0 * x, "some change is zero"),
+        (lambda h, x: x * torch.nan, "not a number"),
+        (lambda h, x: x + 1, "beyond"),
+        (lambda h, x: x[0], "shape"),
+    ],
+)
+def test_hidden_noise_hints(wrong, hint: str) -> None:
+    with pytest.raises(ExerciseError, match=hint):
+        chapter.check_hidden_noise(wrong)

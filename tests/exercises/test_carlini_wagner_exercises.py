@@ -3,10 +3,16 @@
 import pytest
 import torch
 
+from armsrace import attacks
 from armsrace.exercises import ExerciseError
 from armsrace.exercises import carlini_wagner as chapter
 
-CHECKS = [chapter.check_objective, chapter.check_change_of_variable, chapter.check_next_constant]
+CHECKS = [
+    chapter.check_objective,
+    chapter.check_change_of_variable,
+    chapter.check_next_constant,
+    chapter.check_nearer,
+]
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -103,3 +109,22 @@ def of_the_old_ends(low, high, constant, found):
 def test_next_constant_hints(wrong, hint: str) -> None:
     with pytest.raises(ExerciseError, match=hint):
         chapter.check_next_constant(wrong)
+
+
+def test_nearer(capsys) -> None:
+    chapter.check_nearer(lambda m, x, y: attacks.ddn(m, x, y, steps=50).images)
+    assert "Exercise “Nearer, for less”: right" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        (lambda m, x, y: attacks.ddn(m, x, y, steps=100).images, "the budget is 1200 images"),
+        (lambda m, x, y: attacks.deepfool(m, x, y).images, "your mean distance"),
+        (lambda m, x, y: x, "still classified correctly"),
+        (lambda m, x, y: x - 0.1, "outside"),
+    ],
+)
+def test_nearer_hints(wrong, hint: str) -> None:
+    with pytest.raises(ExerciseError, match=hint):
+        chapter.check_nearer(wrong)

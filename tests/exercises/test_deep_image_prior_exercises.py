@@ -3,10 +3,16 @@
 import pytest
 import torch
 
+from armsrace import attacks
 from armsrace.exercises import ExerciseError
 from armsrace.exercises import deep_image_prior as chapter
 
-CHECKS = [chapter.check_drawing, chapter.check_stop, chapter.check_through]
+CHECKS = [
+    chapter.check_drawing,
+    chapter.check_stop,
+    chapter.check_through,
+    chapter.check_three_stops,
+]
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -101,3 +107,49 @@ def test_through(capsys) -> None:
 def test_through_hints(wrong, hint: str) -> None:
     with pytest.raises(ExerciseError, match=hint):
         chapter.check_through(wrong)
+
+
+def by_pgd(model, images, labels, epsilon):
+    """Twenty steps from the clean image."""
+    settings = {"epsilon": epsilon, "norm": "l2", "steps": 20, "random_start": False}
+    return attacks.pgd(model, images, labels, **settings).images
+
+
+def all_three(defenses, images, labels, epsilon):
+    """The mean probability of each class over the stops."""
+
+    def mean(batch):
+        logs = torch.stack([each(batch).log_softmax(dim=1) for each in defenses])
+        return logs.logsumexp(dim=0)
+
+    return by_pgd(mean, images, labels, epsilon)
+
+
+def test_three_stops(capsys) -> None:
+    chapter.check_three_stops(all_three)
+    assert "Exercise “One perturbation, three stops”: right" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        (lambda d, x, y, e: by_pgd(d[1], x, y, e), "the bar is 30"),
+        (lambda d, x, y, e: by_pgd(d[1], x, y, 2 * e), "the budget is 1.5"),
+        (lambda d, x, y, e: x + 0.1, "outside"),
+        (lambda d, x, y, e: x * torch.nan, "not a number"),
+        (lambda d, x, y, e: x[0], "shape"),
+    ],
+)
+def test_three_stops_hints(wrong, hint: str) -> None:
+    with pytest.raises(ExerciseError, match=hint):
+        chapter.check_three_stops(wrong)
+
+
+def test_the_smooth_prior_is_the_linear_prior_of_its_kernel() -> None:
+    prior, images = chapter.SmoothPrior(6), torch.rand(2, 1, 6, 6)
+    places = torch.arange(6.0)
+    one = torch.exp(-((places[:, None] - places).square()) / 8)
+    kernel = torch.kron(one, one) / torch.linalg.eigvalsh(one).max() ** 2
+    matrix = chapter.linear_prior(kernel.double(), 1.0, 9)
+    expected = (images.flatten(1).double() @ matrix.T).view_as(images).float()
+    assert torch.allclose(prior(images, 9), expected, atol=1e-4)

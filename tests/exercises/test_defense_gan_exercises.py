@@ -3,10 +3,14 @@
 import pytest
 import torch
 
+from armsrace.defenses import LatentSearch
+from armsrace.defenses.latent_projection import invert
 from armsrace.exercises import ExerciseError
 from armsrace.exercises import defense_gan as chapter
 
-CHECKS = [chapter.check_best, chapter.check_identity, chapter.check_sizes]
+CHECKS = [
+    chapter.check_best, chapter.check_identity, chapter.check_sizes, chapter.check_closer,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -88,3 +92,28 @@ def test_sizes(capsys) -> None:
 def test_sizes_hints(wrong, hint: str) -> None:
     with pytest.raises(ExerciseError, match=hint):
         chapter.check_sizes(wrong)
+
+
+def search(restarts, steps, halving):
+    """The library's search, as an answer."""
+    settings = LatentSearch(128, restarts=restarts, steps=steps, halving=halving)
+    return lambda draw, images: invert(draw, images, settings).latents
+
+
+def test_closer(capsys) -> None:
+    chapter.check_closer(search(6, 110, 10.0))
+    assert "Exercise “Closer, for fewer drawings”: right" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        (search(5, 39, 0.0), "the budget is 1600 images"),
+        (search(5, 30, 0.0), "that of five full restarts"),
+        (lambda draw, x: torch.zeros(len(x), 128), "that of five full restarts"),
+        (lambda draw, x: draw(torch.zeros(len(x), 128)), "one latent per image"),
+    ],
+)
+def test_closer_hints(wrong, hint: str) -> None:
+    with pytest.raises(ExerciseError, match=hint):
+        chapter.check_closer(wrong)

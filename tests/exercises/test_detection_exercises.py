@@ -3,14 +3,16 @@
 import pytest
 import torch
 
+from armsrace.attacks import pgd
 from armsrace.attacks.adaptive import bpda
-from armsrace.defenses import BitDepth, FeatureSqueezing, divergence, threshold_at
+from armsrace.defenses import BitDepth, FeatureSqueezing, threshold_at
+from armsrace.evaluation import wilson
 from armsrace.exercises import ExerciseError
 from armsrace.exercises import detection as chapter
 
 CHECKS = [
-    chapter.check_divergence, chapter.check_threshold, chapter.check_guard,
-    chapter.check_log_density, chapter.check_squeezing, chapter.check_unsaturated,
+    chapter.check_threshold, chapter.check_log_density, chapter.check_squeezing,
+    chapter.check_past_both,
 ]  # fmt: skip
 
 
@@ -21,91 +23,31 @@ def test_nothing_is_not_judged(check, answer, capsys) -> None:
     assert "not attempted yet" in capsys.readouterr().out
 
 
-def masses(images):
-    """Each image as a distribution over its pixels."""
-    return images.flatten(1) / images.flatten(1).sum(1, keepdim=True)
-
-
-def by_xlogy(p, q):
-    """KL without a floor."""
-    return (torch.xlogy(p, p) - torch.xlogy(p, q)).sum(1)
-
-
-@pytest.mark.parametrize("right", [divergence, lambda a, b: by_xlogy(masses(a), masses(b))])
-def test_divergence(right, capsys) -> None:
-    chapter.check_divergence(right)
-    assert "Exercise “How far apart two images are”: right" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("wrong", "hint"),
-    [
-        (lambda a, b: divergence(a, b).mean(), "one number per image"),
-        (lambda a, b: (masses(a) * (masses(a) / masses(b)).log()).sum(1), "0 · log 0"),
-        (lambda a, b: by_xlogy(a.flatten(1), b.flatten(1)), "only in brightness"),
-        (lambda a, b: divergence(a, b) / torch.tensor(2.0).log(), "bits"),
-        (lambda a, b: 2 * divergence(a, b), "gives log 2"),
-        (lambda a, b: divergence(b, a), "gives log 2"),
-    ],
-)
-def test_divergence_hints(wrong, hint: str) -> None:
-    with pytest.raises(ExerciseError, match=hint):
-        chapter.check_divergence(wrong)
+def threshold(scores, rate):
+    """The right answer: the smallest score whose interval ends at or below the rate."""
+    for value in scores.unique():
+        if wilson((scores > value).float().mean().item(), len(scores))[1] <= rate:
+            return value.item()
+    return scores.max().item()
 
 
 def test_threshold(capsys) -> None:
-    chapter.check_threshold(threshold_at)
+    chapter.check_threshold(threshold)
     assert "Exercise “A threshold that keeps its promise”: right" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("wrong", "hint"),
     [
-        (lambda s, r: s.quantile(r), "your threshold flags"),
+        (threshold_at, "may be as high as"),
+        (lambda s, r: s.quantile(r), "your threshold refuses"),
         (lambda s, r: s.max(), "a smaller threshold is enough"),
-        (lambda s, r: 0.0, "your threshold flags"),
+        (lambda s, r: 0.0, "your threshold refuses"),
     ],
 )
 def test_threshold_hints(wrong, hint: str) -> None:
     with pytest.raises(ExerciseError, match=hint):
         chapter.check_threshold(wrong)
-
-
-def guard(logits, scores, threshold):
-    """The right answer to 12.3."""
-    return torch.cat([logits, (logits.amax(1) + scores - threshold)[:, None]], dim=1)
-
-
-def cut(logits, scores, threshold):
-    """No slope in the score."""
-    flagged = (scores > threshold).float()
-    return torch.cat([logits, (logits.amax(1) + 2 * flagged - 1)[:, None]], dim=1)
-
-
-def scaled(logits, scores, threshold):
-    """The paper's product, which needs positive logits."""
-    last = (1 + scores - threshold) * logits.amax(1)
-    return torch.cat([logits, last[:, None]], dim=1)
-
-
-def test_guard(capsys) -> None:
-    chapter.check_guard(guard)
-    assert "Exercise “The class of detected images”: right" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("wrong", "hint"),
-    [
-        (lambda z, s, t: guard(z, s, t)[:, 3], r"K \+ 1 logits"),
-        (lambda z, s, t: guard(2 * z, s, t), "keep their logits"),
-        (lambda z, s, t: guard(z, s, t - 1), "exactly if"),
-        (scaled, "only negative logits"),
-        (cut, "needs the score's gradient"),
-    ],
-)
-def test_guard_hints(wrong, hint: str) -> None:
-    with pytest.raises(ExerciseError, match=hint):
-        chapter.check_guard(wrong)
 
 
 def log_density(features, known, bandwidth):
@@ -133,7 +75,7 @@ def test_log_density(capsys) -> None:
         (lambda f, k, s: log_density(f, k, 2 * s), "at the first training image"),
         (lambda f, k, s: -log_density(f, k, s), "at the first training image"),
         (lambda f, k, s: kernels(f, k, s).mean(1).log(), "logsumexp"),
-        (lambda f, k, s: (kernels(f, k, s).mean(1) + 1e-12).log(), "Add no small"),
+        (lambda f, k, s: (kernels(f, k, s).mean(1) + 1e-12).log(), "Do not add a small"),
     ],
 )
 def test_log_density_hints(wrong, hint: str) -> None:
@@ -180,27 +122,49 @@ def test_squeezing_hints(wrong, hint: str) -> None:
         chapter.check_squeezing(wrong)
 
 
-def unsaturated(score, behind, threshold):
+def toward(defense, images, labels, epsilon, targets):
+    """40 steps of PGD toward classes that are no alarm."""
+    return pgd(defense, images, labels, targets=targets, epsilon=epsilon, steps=40).images
+
+
+def likeliest(defense, images, labels, count):
+    """The likeliest wrong classes, one row for each rank."""
+    with torch.no_grad():
+        ranked = defense(images)[:, :10].scatter(1, labels[:, None], -torch.inf)
+    return ranked.topk(count).indices.T
+
+
+def three_classes(defense, images, labels, epsilon):
     """The right answer."""
-    return torch.where(score > threshold, score + behind, score)
+    best = images.clone()
+    for targets in likeliest(defense, images, labels, 3):
+        tried = toward(defense, images, labels, epsilon, targets)
+        with torch.no_grad():
+            done = defense(tried).argmax(1) == targets
+        best[done] = tried[done]
+    return best
 
 
-def test_unsaturated(capsys) -> None:
-    chapter.check_unsaturated(unsaturated)
-    assert "Exercise “An alarm that points the way”: right" in capsys.readouterr().out
+def one_class(defense, images, labels, epsilon):
+    """The likeliest class alone."""
+    return toward(defense, images, labels, epsilon, likeliest(defense, images, labels, 1)[0])
+
+
+@pytest.mark.slow
+def test_past_both(capsys) -> None:
+    chapter.check_past_both(three_classes)
+    assert "Exercise “Past both detectors”: right" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("wrong", "hint"),
     [
-        (lambda s, b, t: (s + b).mean(), "one number per image"),
-        (lambda s, b, t: s + b, "another image is refused"),
-        (lambda s, b, t: b, "another image is refused"),
-        (lambda s, b, t: torch.where(s > t, s + b, s - 1), "keep the score as it is"),
-        (lambda s, b, t: s, "does not depend"),
-        (lambda s, b, t: torch.where(s > t, s + 1 / (1 + b), s), "must increase"),
+        (one_class, "the bar is 21"),
+        (lambda d, x, y, e: pgd(d, x, y, epsilon=e, steps=10).images, "raise one"),
+        (lambda d, x, y, e: x, "0 of 30"),
+        (lambda d, x, y, e: 1 - x, "some pixel moved"),
     ],
 )
-def test_unsaturated_hints(wrong, hint: str) -> None:
+def test_past_both_hints(wrong, hint: str) -> None:
     with pytest.raises(ExerciseError, match=hint):
-        chapter.check_unsaturated(wrong)
+        chapter.check_past_both(wrong)

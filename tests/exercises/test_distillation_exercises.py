@@ -1,12 +1,13 @@
 """Right answers pass, wrong ones get the hint they need, empty ones are not judged."""
 
 import pytest
-from torch.nn.functional import cross_entropy
+import torch
 
+from armsrace import attacks, zoo
 from armsrace.exercises import ExerciseError
 from armsrace.exercises import distillation as chapter
 
-CHECKS = [chapter.check_softened, chapter.check_student_loss, chapter.check_awakened]
+CHECKS = [chapter.check_exact_logits, chapter.check_awakened, chapter.check_served]
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -16,54 +17,36 @@ def test_nothing_is_not_judged(check, answer, capsys) -> None:
     assert "not attempted yet" in capsys.readouterr().out
 
 
-def test_softened(capsys) -> None:
-    chapter.check_softened(lambda z, t: (z / t).softmax(1))
-    chapter.check_softened(lambda z, t: (z / t).log_softmax(1).exp())
-    assert capsys.readouterr().out.count("Exercise “Temperature”: right") == 2
+def exact(counts, temperature):
+    """The right answer to the first exercise."""
+    logs = temperature * counts.log()
+    return logs - logs.mean(dim=1, keepdim=True)
+
+
+def test_exact_logits(capsys) -> None:
+    chapter.check_exact_logits(exact)
+    chapter.check_exact_logits(lambda c, t: exact(c / c.sum(1, keepdim=True), t))
+    assert capsys.readouterr().out.count("Exercise “What the labels ask for”: right") == 2
 
 
 @pytest.mark.parametrize(
     ("wrong", "hint"),
     [
-        (lambda z, t: z.exp() / z.exp().sum(1, keepdim=True), "too large"),
-        (lambda z, t: (z * t).softmax(1), "divide by it"),
-        (lambda z, t: z.softmax(1) / t, "sum to 1"),
-        (lambda z, t: z.softmax(1), "0.506"),
-        (lambda z, t: (z / t).softmax(0), "0.506"),
-        (lambda z, t: (z / t).softmax(1)[0], "shape"),
+        (lambda c, t: exact(c, 1.0), "logits at T = 1"),
+        (lambda c, t: c.log(), "logits at T = 1"),
+        (lambda c, t: exact(c, t**2), "frequencies of the labels"),
+        (lambda c, t: t * c, "frequencies of the labels"),
+        (lambda c, t: t * c.log(), "mean is zero"),
+        (lambda c, t: exact(c, t)[0], "shape"),
     ],
 )
-def test_softened_hints(wrong, hint: str) -> None:
+def test_exact_logits_hints(wrong, hint: str) -> None:
     with pytest.raises(ExerciseError, match=hint):
-        chapter.check_softened(wrong)
-
-
-def test_student_loss(capsys) -> None:
-    chapter.check_student_loss(lambda z, g, t: cross_entropy(z / t, (g / t).softmax(1)))
-    chapter.check_student_loss(
-        lambda z, g, t: -((g / t).softmax(1) * (z / t).log_softmax(1)).sum(1).mean()
-    )
-    assert capsys.readouterr().out.count("Exercise “The student's loss”: right") == 2
-
-
-@pytest.mark.parametrize(
-    ("wrong", "hint"),
-    [
-        (lambda z, g, t: cross_entropy(z, (g / t).softmax(1)), "trained at T too"),
-        (lambda z, g, t: cross_entropy(z / t, g.softmax(1)), "soft because of T"),
-        (lambda z, g, t: cross_entropy(z / t, g.argmax(1)), "hard labels"),
-        (lambda z, g, t: cross_entropy(z / t, (g / t).softmax(1), reduction="sum"), "mean"),
-        (lambda z, g, t: cross_entropy(z / t, (g / t).softmax(1), reduction="none"), "one number"),
-        (lambda z, g, t: cross_entropy(g / t, (z / t).softmax(1)), "yours is"),
-    ],
-)
-def test_student_loss_hints(wrong, hint: str) -> None:
-    with pytest.raises(ExerciseError, match=hint):
-        chapter.check_student_loss(wrong)
+        chapter.check_exact_logits(wrong)
 
 
 def of_unit_size(model):
-    """The right answer to 11.3."""
+    """The right answer to the second exercise."""
 
     def awake(batch):
         logits = model(batch)
@@ -89,3 +72,55 @@ def test_awakened(capsys) -> None:
 def test_awakened_hints(wrong, hint: str) -> None:
     with pytest.raises(ExerciseError, match=hint):
         chapter.check_awakened(wrong)
+
+
+def own_networks(batch):
+    """The logits of three networks of the student's architecture, added."""
+    return sum(zoo.load(name)(batch) for name in NAMES)
+
+
+NAMES = ("carlini-wagner", "carlini-wagner-even", "carlini-wagner-odd")
+
+
+def once(served, images, labels, epsilon):
+    """One transferred image per digit."""
+    return attacks.pgd(own_networks, images, labels, epsilon=epsilon, steps=8).images
+
+
+def each_class(served, images, labels, epsilon):
+    """One image toward each wrong class; the first that works is kept."""
+    best = images.clone()
+    with torch.no_grad():
+        ranked = own_networks(images).scatter(1, labels[:, None], -torch.inf)
+    for targets in ranked.topk(4).indices.T:
+        options = {"targets": targets, "epsilon": epsilon, "steps": 8, "step_size": 0.08}
+        tried = attacks.pgd(own_networks, images, labels, **options).images
+        wrong = served(tried).argmax(1) != labels
+        best[wrong] = tried[wrong]
+    return best
+
+
+@pytest.mark.slow
+def test_served(capsys) -> None:
+    chapter.check_served(each_class)
+    assert "Exercise “Not one gradient”: right" in capsys.readouterr().out
+
+
+def twice_as_often(served, images, labels, epsilon):
+    """More queries than allowed."""
+    for _ in range(21):
+        served(images)
+    return images
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        (once, "the bar is 14"),
+        (twice_as_often, "the budget is 600 images"),
+        (lambda served, x, y, epsilon: 1 - x, "some pixel moved"),
+    ],
+)
+def test_served_hints(wrong, hint: str) -> None:
+    with pytest.raises(ExerciseError, match=hint):
+        chapter.check_served(wrong)

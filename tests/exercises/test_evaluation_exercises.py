@@ -5,10 +5,16 @@ import math
 import pytest
 import torch
 
+from armsrace import attacks, zoo
 from armsrace.exercises import ExerciseError
 from armsrace.exercises import evaluation as chapter
 
-CHECKS = [chapter.check_unit_budget, chapter.check_images_needed, chapter.check_straight_through]
+CHECKS = [
+    chapter.check_unit_budget,
+    chapter.check_images_needed,
+    chapter.check_straight_through,
+    chapter.check_sealed,
+]
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -73,3 +79,36 @@ def test_straight_through(capsys) -> None:
 def test_straight_through_hints(wrong, hint: str) -> None:
     with pytest.raises(ExerciseError, match=hint):
         chapter.check_straight_through(wrong)
+
+
+def transfer(names):
+    """PGD on the mean log-probability of some networks."""
+
+    def attack(classify, images, labels, epsilon):
+        known = [zoo.load(name) for name in names]
+
+        def together(batch):
+            return sum(model(batch).log_softmax(dim=1) for model in known)
+
+        return attacks.pgd(together, images, labels, epsilon=epsilon, steps=20).images
+
+    return attack
+
+
+def test_sealed(capsys) -> None:
+    chapter.check_sealed(transfer(("maxout", "softmax", "carlini-wagner")))
+    assert "Exercise “A sealed network”: right" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        (transfer(("softmax",)), "the bar is 30"),
+        (lambda f, x, y, e: [f(x) for _ in range(21)] and x, "the budget is 1200 images"),
+        (lambda f, x, y, e: 1 - x, "the budget is 0.2"),
+        (lambda f, x, y, e: x - 0.1, "outside"),
+    ],
+)
+def test_sealed_hints(wrong, hint: str) -> None:
+    with pytest.raises(ExerciseError, match=hint):
+        chapter.check_sealed(wrong)

@@ -5,10 +5,16 @@ from functools import partial
 import pytest
 import torch
 
+from armsrace import attacks
 from armsrace.exercises import ExerciseError
 from armsrace.exercises import few_pixels as chapter
 
-CHECKS = [chapter.check_count_pixels, chapter.check_best_pair, chapter.check_restore]
+CHECKS = [
+    chapter.check_count_pixels,
+    chapter.check_best_pair,
+    chapter.check_restore,
+    chapter.check_fewer,
+]
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -155,3 +161,38 @@ def test_restore(capsys) -> None:
 def test_restore_hints(wrong, hint: str) -> None:
     with pytest.raises(ExerciseError, match=hint):
         chapter.check_restore(wrong)
+
+
+def test_fewer(capsys) -> None:
+    chapter.check_fewer(lambda m, x, y: attacks.sigma_zero(m, x, y, steps=148).images)
+    assert "Exercise “A quarter fewer pixels”: right" in capsys.readouterr().out
+
+
+def jsma_restored(model, images, labels):
+    """One pixel of JSMA at a time, and then every pixel back that is not needed."""
+    found = attacks.jsma(model, images, labels, pixels=1).images
+    for clean, image, label in zip(images, found, labels, strict=True):
+        for place in (image != clean).nonzero().tolist():
+            trial = image.clone()
+            trial[tuple(place)] = clean[tuple(place)]
+            if model(trial[None]).argmax() != label:
+                image.copy_(trial)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        (
+            lambda m, x, y: attacks.sigma_zero(m, x, y, steps=300).images,
+            "the budget is 3750 images",
+        ),
+        (lambda m, x, y: attacks.jsma(m, x, y, pixels=1).images, "you change"),
+        (jsma_restored, "you change"),
+        (lambda m, x, y: x, "still classified correctly"),
+        (lambda m, x, y: x - 0.1, "outside"),
+    ],
+)
+def test_fewer_hints(wrong, hint: str) -> None:
+    with pytest.raises(ExerciseError, match=hint):
+        chapter.check_fewer(wrong)

@@ -11,6 +11,7 @@ CHECKS = [
     chapter.check_targeted_step,
     chapter.check_step_without_labels,
     chapter.check_smallest_epsilon,
+    chapter.check_elsewhere,
 ]
 
 
@@ -36,7 +37,7 @@ def signs(model, images, classes):
 
 def test_targeted_step(capsys) -> None:
     chapter.check_targeted_step(lambda m, x, t, e: (x - e * signs(m, x, t)).clamp(0, 1))
-    assert "Exercise “Towards a target”: right" in capsys.readouterr().out
+    assert "Exercise “Toward a target”: right" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -109,3 +110,34 @@ def test_smallest_epsilon(capsys) -> None:
 def test_smallest_epsilon_hints(wrong, hint: str) -> None:
     with pytest.raises(ExerciseError, match=hint):
         chapter.check_smallest_epsilon(wrong)
+
+
+def one_step(shift):
+    """One sign step, its gradient taken at the image mixed with gray."""
+
+    def attack(model, images, labels, epsilon):
+        away = ((1 - shift) * images + 0.5 * shift).requires_grad_()
+        loss = torch.nn.functional.cross_entropy(model(away), labels, reduction="sum")
+        (gradient,) = torch.autograd.grad(loss, away)
+        return (images + epsilon * gradient.sign()).clamp(0, 1)
+
+    return attack
+
+
+def test_elsewhere(capsys) -> None:
+    chapter.check_elsewhere(one_step(0.5))
+    assert "Exercise “The gradient of another image”: right" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        (one_step(0.0), "the bar is 60"),
+        (lambda m, x, y, e: [m(x) for _ in range(3)] and x, "the budget is 200 images"),
+        (lambda m, x, y, e: 1 - x, "the budget is 0.3"),
+        (lambda m, x, y, e: x - 0.1, "outside"),
+    ],
+)
+def test_elsewhere_hints(wrong, hint: str) -> None:
+    with pytest.raises(ExerciseError, match=hint):
+        chapter.check_elsewhere(wrong)

@@ -3,10 +3,16 @@
 import pytest
 import torch
 
+from armsrace import attacks
 from armsrace.exercises import ExerciseError
 from armsrace.exercises import inside as chapter
 
-CHECKS = [chapter.check_relative_change, chapter.check_perplexity, chapter.check_shortest_move]
+CHECKS = [
+    chapter.check_relative_change,
+    chapter.check_perplexity,
+    chapter.check_shortest_move,
+    chapter.check_evade,
+]
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -111,3 +117,40 @@ def test_shortest_move(capsys) -> None:
 def test_shortest_move_hints(wrong, hint: str) -> None:
     with pytest.raises(ExerciseError, match=hint):
         chapter.check_shortest_move(wrong)
+
+
+def weighted(*weights):
+    """PGD on the network plus its neighbors, for some weights; the first that succeeds is kept."""
+
+    def attack(detector, images, labels, epsilon):
+        best = images.clone()
+        for weight in weights:
+
+            def both(batch, weight=weight):
+                return weight * detector.network(batch) + detector.neighbors(batch)
+
+            tried = attacks.pgd(both, images, labels, epsilon=epsilon, steps=40).images
+            done = (detector.network(tried).argmax(1) != labels) & detector.accepts(tried)
+            best[done] = tried[done]
+        return best
+
+    return attack
+
+
+@pytest.mark.slow
+def test_evade(capsys) -> None:
+    chapter.check_evade(weighted(0.3, 1.0))
+    assert "Exercise “Past the neighbors”: right" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        (lambda d, x, y, e: attacks.fgsm(d.network, x, y, epsilon=e).images, "the bar is 28"),
+        (lambda d, x, y, e: 1 - x, "the budget is 0.15"),
+        (lambda d, x, y, e: x - 0.1, "outside"),
+    ],
+)
+def test_evade_hints(wrong, hint: str) -> None:
+    with pytest.raises(ExerciseError, match=hint):
+        chapter.check_evade(wrong)

@@ -5,10 +5,16 @@ import math
 import pytest
 import torch
 
+from armsrace import attacks
 from armsrace.exercises import ExerciseError
 from armsrace.exercises import iterated as chapter
 
-CHECKS = [chapter.check_project_l2, chapter.check_enough_steps, chapter.check_best_start]
+CHECKS = [
+    chapter.check_project_l2,
+    chapter.check_enough_steps,
+    chapter.check_best_start,
+    chapter.check_fool_all,
+]
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -100,3 +106,33 @@ def test_best_start(capsys) -> None:
 def test_best_start_hints(wrong, hint: str) -> None:
     with pytest.raises(ExerciseError, match=hint):
         chapter.check_best_start(wrong)
+
+
+def together(chosen):
+    """PGD on the mean logits of the chosen models."""
+
+    def attack(models, images, labels, epsilon):
+        def mean(batch):
+            return sum(models[k](batch) for k in chosen) / len(chosen)
+
+        return attacks.pgd(mean, images, labels, epsilon=epsilon, steps=20).images
+
+    return attack
+
+
+def test_fool_all(capsys) -> None:
+    chapter.check_fool_all(together((0, 1, 2)))
+    assert "Exercise “One image for three networks”: right" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        (together((0,)), "the bar is 25"),
+        (lambda m, x, y, e: 1 - x, "the budget is 0.2"),
+        (lambda m, x, y, e: x - 0.1, "outside"),
+    ],
+)
+def test_fool_all_hints(wrong, hint: str) -> None:
+    with pytest.raises(ExerciseError, match=hint):
+        chapter.check_fool_all(wrong)

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from armsrace.defenses import jensen_shannon
+from armsrace.attacks import pgd
 from armsrace.exercises import ExerciseError
 from armsrace.exercises import magnet as chapter
 
-CHECKS = [chapter.check_count, chapter.check_divergence, chapter.check_expected]
+CHECKS = [chapter.check_count, chapter.check_expected, chapter.check_past_magnet]
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -36,51 +36,12 @@ def test_count(capsys) -> None:
         (lambda k, r, y: shares(~r, (k == y) | r), "counts as an error"),
         (lambda k, r, y: shares(r & (k == y), (k == y) | r), "accepted and classified correctly"),
         (lambda k, r, y: shares((k == y) & ~r, k == y), "is handled, whatever"),
-        (lambda k, r, y: shares((k == y) & ~r, r), "all except for the last"),
+        (lambda k, r, y: shares((k == y) & ~r, r), "all except the last"),
     ],
 )
 def test_count_hints(wrong, hint: str) -> None:
     with pytest.raises(ExerciseError, match=hint):
         chapter.check_count(wrong)
-
-
-def logs(first, second, temperature):
-    """Both opinions, as logarithms."""
-    return [(part / temperature).log_softmax(1) for part in (first, second)]
-
-
-def naive(first, second, temperature):
-    """The definition, without care for zeros."""
-    u, v = ((part / temperature).softmax(1) for part in (first, second))
-    m = (u + v) / 2
-    return ((u * (u / m).log()).sum(1) + (v * (v / m).log()).sum(1)) / 2
-
-
-def kullback(first, second, temperature):
-    """The asymmetric divergence."""
-    u, v = logs(first, second, temperature)
-    return (u.exp() * (u - v)).sum(1)
-
-
-def test_divergence(capsys) -> None:
-    chapter.check_divergence(lambda a, b, t: jensen_shannon(*logs(a, b, t)))
-    assert "Exercise “The divergence of two opinions”: right" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("wrong", "hint"),
-    [
-        (lambda a, b, t: jensen_shannon(*logs(a, b, t)).mean(), "one number per row"),
-        (naive, "0 · log 0"),
-        (lambda a, b, t: jensen_shannon(*logs(a, b, t)) / torch.tensor(2.0).log(), "bits"),
-        (lambda a, b, t: 2 * jensen_shannon(*logs(a, b, t)), "check the factors"),
-        (kullback, "check the factors"),
-        (lambda a, b, t: jensen_shannon(*logs(a, b, 1)), "wrong at temperature 10"),
-    ],
-)
-def test_divergence_hints(wrong, hint: str) -> None:
-    with pytest.raises(ExerciseError, match=hint):
-        chapter.check_divergence(wrong)
 
 
 def test_expected(capsys) -> None:
@@ -105,3 +66,37 @@ def test_expected(capsys) -> None:
 def test_expected_hints(wrong, hint: str) -> None:
     with pytest.raises(ExerciseError, match=hint):
         chapter.check_expected(wrong)
+
+
+def toward(defense, images, labels, epsilon, count, steps, step_size):
+    """L2 PGD toward each of the likeliest wrong classes; the first that works is kept."""
+    with torch.no_grad():
+        ranked = defense(images)[:, :10].scatter(1, labels[:, None], -torch.inf)
+    best = images.clone()
+    options = {"epsilon": epsilon, "norm": "l2", "steps": steps, "step_size": step_size}
+    for targets in ranked.topk(count).indices.T:
+        tried = pgd(defense, images, labels, targets=targets, **options).images
+        with torch.no_grad():
+            done = defense(tried).argmax(1) == targets
+        best[done] = tried[done]
+    return best
+
+
+@pytest.mark.slow
+def test_past_magnet(capsys) -> None:
+    chapter.check_past_magnet(lambda d, x, y, e: toward(d, x, y, e, 3, 40, 0.5))
+    assert "Exercise “Past MagNet”: right" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        (lambda d, x, y, e: toward(d, x, y, e, 1, 20, 0.5), "the bar is 15"),
+        (lambda d, x, y, e: 1 - x, "the budget is 2.0"),
+        (lambda d, x, y, e: x - 0.1, "outside"),
+        (lambda d, x, y, e: torch.rand_like(x).sub(0.5).mul(0.1).add(x).clamp(0, 1), "are refused"),
+    ],
+)
+def test_past_magnet_hints(wrong, hint: str) -> None:
+    with pytest.raises(ExerciseError, match=hint):
+        chapter.check_past_magnet(wrong)

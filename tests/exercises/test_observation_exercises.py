@@ -6,7 +6,12 @@ import torch
 from armsrace.exercises import ExerciseError
 from armsrace.exercises import observation as chapter
 
-CHECKS = [chapter.check_matched_noise, chapter.check_largest_change, chapter.check_r_squared]
+CHECKS = [
+    chapter.check_matched_noise,
+    chapter.check_largest_change,
+    chapter.check_r_squared,
+    chapter.check_three_gradients,
+]
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -46,7 +51,7 @@ def test_matched_noise(capsys) -> None:
         ),
         (lambda p, g: -p, "direction must be random"),
         (lambda p, g: matched(p, torch.Generator().manual_seed(9)), "another generator"),
-        (lambda p, g: matched(p, None), "from nothing else"),
+        (lambda p, g: matched(p, None), "and nothing else"),
         (lambda p, g: p[0], "shape"),
     ],
 )
@@ -56,17 +61,19 @@ def test_matched_noise_hints(wrong, hint: str) -> None:
 
 
 def test_largest_change(capsys) -> None:
-    chapter.check_largest_change(lambda w, e: e * w.abs().sum())
+    chapter.check_largest_change(lambda w, e, k: e * w.abs().topk(k).values.sum())
     assert "Exercise “The linear case”: right" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("wrong", "hint"),
     [
-        (lambda w, e: e * w.sum(), "choose the sign"),
-        (lambda w, e: e * w.norm(), "ε‖w‖₂"),
-        (lambda w, e: e * w.abs().max(), "by hand"),
-        (lambda w, e: 3.0, "number of pixels"),
+        (lambda w, e, k: e * w.sum(), "choose the sign"),
+        (lambda w, e, k: e * w.norm(), "ε‖w‖₂"),
+        (lambda w, e, k: e * w.abs().max(), "by hand"),
+        (lambda w, e, k: 3.0, "number of pixels"),
+        (lambda w, e, k: e * w.abs().sum(), "two pixels"),
+        (lambda w, e, k: e * w.topk(k).values.sum(), "by hand|two pixels|choose the sign"),
     ],
 )
 def test_largest_change_hints(wrong, hint: str) -> None:
@@ -90,3 +97,40 @@ def test_r_squared(capsys) -> None:
 def test_r_squared_hints(wrong, hint: str) -> None:
     with pytest.raises(ExerciseError, match=hint):
         chapter.check_r_squared(wrong)
+
+
+def stepping(steps, size):
+    """An attack in sign steps of a fraction of the budget."""
+
+    def attack(model, images, labels, epsilon):
+        current = images
+        for _ in range(steps):
+            current = current.clone().requires_grad_()
+            loss = torch.nn.functional.cross_entropy(model(current), labels, reduction="sum")
+            (gradient,) = torch.autograd.grad(loss, current)
+            change = current.detach() + size * epsilon * gradient.sign() - images
+            current = (images + change.clamp(-epsilon, epsilon)).clamp(0, 1)
+        return current
+
+    return attack
+
+
+def test_three_gradients(capsys) -> None:
+    chapter.check_three_gradients(stepping(3, 0.5))
+    assert "Exercise “Three gradients”: right" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        (stepping(1, 1.0), "the bar is 50"),
+        (stepping(4, 0.5), "the budget is 300 images"),
+        (lambda m, x, y, e: (x + 0.2).clamp(0, 1), "the budget is 0.1"),
+        (lambda m, x, y, e: x + 0.1, "outside"),
+        (lambda m, x, y, e: x[0], "shape"),
+        (lambda m, x, y, e: x * torch.nan, "not a number"),
+    ],
+)
+def test_three_gradients_hints(wrong, hint: str) -> None:
+    with pytest.raises(ExerciseError, match=hint):
+        chapter.check_three_gradients(wrong)

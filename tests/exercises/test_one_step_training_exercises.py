@@ -4,11 +4,16 @@ import pytest
 import torch
 from torch.nn import functional
 
-from armsrace.attacks import fgsm
+from armsrace.attacks import bim, fgsm
 from armsrace.exercises import ExerciseError
 from armsrace.exercises import one_step_training as chapter
 
-CHECKS = [chapter.check_mixed_loss, chapter.check_blind_step, chapter.check_toss]
+CHECKS = [
+    chapter.check_mixed_loss,
+    chapter.check_blind_step,
+    chapter.check_toss,
+    chapter.check_strangers,
+]
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -106,3 +111,34 @@ def test_toss(capsys) -> None:
 def test_toss_hints(wrong, hint: str) -> None:
     with pytest.raises(ExerciseError, match=hint):
         chapter.check_toss(wrong)
+
+
+def together(sources, images, labels, epsilon):
+    """BIM on the mean of the sources' log confidences."""
+
+    def mean(batch):
+        return sum(model(batch).log_softmax(dim=1) for model in sources) / len(sources)
+
+    return bim(mean, images, labels, epsilon=epsilon, steps=20, step_size=epsilon / 10).images
+
+
+def test_strangers(capsys) -> None:
+    chapter.check_strangers(together)
+    assert "Exercise “Strangers together”: right" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        (lambda s, x, y, e: fgsm(s[0], x, y, epsilon=e).images, "the bar is"),
+        (
+            lambda s, x, y, e: bim(s[1], x, y, epsilon=e, steps=10, step_size=e / 10).images,
+            "the bar",
+        ),
+        (lambda s, x, y, e: (x - 0.4).clamp(0, 1), "the budget is 0.3"),
+        (lambda s, x, y, e: x - 0.1, "outside"),
+    ],
+)
+def test_strangers_hints(wrong, hint: str) -> None:
+    with pytest.raises(ExerciseError, match=hint):
+        chapter.check_strangers(wrong)

@@ -4,10 +4,16 @@ import pytest
 import torch
 from torch.nn import functional
 
+from armsrace import attacks
 from armsrace.exercises import ExerciseError
 from armsrace.exercises import pgd_training as chapter
 
-CHECKS = [chapter.check_reopened, chapter.check_wakes, chapter.check_divergence]
+CHECKS = [
+    chapter.check_reopened,
+    chapter.check_wakes,
+    chapter.check_divergence,
+    chapter.check_over_the_cliff,
+]
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -65,7 +71,7 @@ def test_wakes(capsys) -> None:
     [
         (lambda w, b: -b / w[:, 0, 0], "sum them"),
         (lambda w, b: b / w.flatten(1).sum(1), "above v = −b / w"),
-        (lambda w, b: -b / w.flatten(1).sum(1), "no gray level wakes it"),
+        (lambda w, b: -b / w.flatten(1).sum(1), "it never responds"),
         (lambda w, b: torch.where(w.sum((1, 2)) > 0, -b / w.sum((1, 2)), torch.inf), "black patch"),
         (lambda w, b: wakes(w, b)[0], "one level for each"),
     ],
@@ -103,3 +109,37 @@ def test_divergence(capsys) -> None:
 def test_divergence_hints(wrong, hint: str) -> None:
     with pytest.raises(ExerciseError, match=hint):
         chapter.check_divergence(wrong)
+
+
+def shrinking_steps(model, images, labels, epsilon, steps=29):
+    """Sign steps from a random corner, as long as the budget at first."""
+    low, high = (images - epsilon).clamp(min=0), (images + epsilon).clamp(max=1)
+    coins = torch.rand(images.shape, generator=torch.Generator().manual_seed(0)) < 0.5
+    moved = torch.where(coins, low, high)
+    for step in range(steps):
+        moved.requires_grad_()
+        loss = functional.cross_entropy(model(moved), labels, reduction="sum")
+        (gradient,) = torch.autograd.grad(loss, moved)
+        size = epsilon * (1 - step / steps)
+        moved = (moved.detach() + size * gradient.sign()).clamp(low, high)
+    return moved
+
+
+def test_over_the_cliff(capsys) -> None:
+    chapter.check_over_the_cliff(shrinking_steps)
+    assert "Exercise “Over the cliff”: right" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        (lambda m, x, y, e: attacks.pgd(m, x, y, epsilon=e, steps=29).images, "the bar is 30"),
+        (lambda m, x, y, e: attacks.fgsm(m, x, y, epsilon=e).images, "the bar is 30"),
+        (lambda m, x, y, e: shrinking_steps(m, x, y, e, steps=31), "the budget is 1200 images"),
+        (lambda m, x, y, e: (x - 0.4).clamp(0, 1), "the budget is 0.35"),
+        (lambda m, x, y, e: x - 0.1, "outside"),
+    ],
+)
+def test_over_the_cliff_hints(wrong, hint: str) -> None:
+    with pytest.raises(ExerciseError, match=hint):
+        chapter.check_over_the_cliff(wrong)

@@ -3,10 +3,17 @@
 import pytest
 import torch
 
+from armsrace import attacks
+from armsrace.attacks import physical
 from armsrace.exercises import ExerciseError
 from armsrace.exercises import physical_world as chapter
 
-CHECKS = [chapter.check_destruction, chapter.check_erased, chapter.check_averaged]
+CHECKS = [
+    chapter.check_destruction,
+    chapter.check_erased,
+    chapter.check_averaged,
+    chapter.check_cheap_shots,
+]
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -104,3 +111,31 @@ def test_erased(capsys) -> None:
 def test_erased_hints(wrong, hint: str) -> None:
     with pytest.raises(ExerciseError, match=hint):
         chapter.check_erased(wrong)
+
+
+def through_the_camera(model, images, labels, epsilon, attack=attacks.mi_fgsm, samples=1):
+    """An attack on the mean logits of some photographs in each step."""
+    lens = torch.Generator().manual_seed(5)
+    view = attacks.eot(lambda batch: model(physical.camera(batch, lens, 2.0)), samples=samples)
+    settings = {"epsilon": epsilon, "steps": 20, "step_size": epsilon / 8}
+    return attack(view, images, labels, **settings).images
+
+
+def test_cheap_shots(capsys) -> None:
+    chapter.check_cheap_shots(through_the_camera)
+    assert "Exercise “A cheap way through the camera”: right" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        (lambda m, x, y, e: attacks.bim(m, x, y, epsilon=e, steps=20).images, "the bar is 65 %"),
+        (lambda *task: through_the_camera(*task, attack=attacks.bim), "the bar is 65 %"),
+        (lambda *task: through_the_camera(*task, samples=4), "the budget is 1000 images"),
+        (lambda m, x, y, e: (x - 0.4).clamp(0, 1), "the budget is 0.2"),
+        (lambda m, x, y, e: x - 0.1, "outside"),
+    ],
+)
+def test_cheap_shots_hints(wrong, hint: str) -> None:
+    with pytest.raises(ExerciseError, match=hint):
+        chapter.check_cheap_shots(wrong)

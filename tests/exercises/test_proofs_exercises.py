@@ -3,13 +3,14 @@
 import pytest
 import torch
 from scipy import stats
+from torch import nn
 
 from armsrace.exercises import ExerciseError
 from armsrace.exercises import proofs as chapter
 
 CHECKS = [
     chapter.check_dual, chapter.check_box, chapter.check_tangent, chapter.check_certify,
-    chapter.check_break,
+    chapter.check_break, chapter.check_slopes,
 ]  # fmt: skip
 
 
@@ -63,12 +64,18 @@ def least(value, slope, point, low, high):
     return value + torch.minimum(slope * (low - point), slope * (high - point)).sum()
 
 
+def smaller_area(bound):
+    """1 where the input is positive more often than not."""
+    return [(high > -low).to(low) for low, high in bound.boxes]
+
+
 RIGHT = {
     "A dual by hand": (chapter.check_dual, lambda: (0.8284271, 1.1715729)),
     "The least value of a tangent": (chapter.check_tangent, least),
     "A box by hand": (chapter.check_box, lambda: (-1, 2, 0, 1)),
     "Certify by counting": (chapter.check_certify, certify),
     "Break a false certificate": (chapter.check_break, toward),
+    "Better than boxes": (chapter.check_slopes, smaller_area),
 }
 
 
@@ -84,9 +91,9 @@ def test_right(name, capsys) -> None:
     [
         (chapter.check_dual, lambda: 0.83, "two numbers"),
         (chapter.check_dual, lambda: (1, 1.1547), "not the best one"),
-        (chapter.check_dual, lambda: (0.7, 1.17), "derivative by s"),
+        (chapter.check_dual, lambda: (0.7, 1.17), "derivative in s"),
         (chapter.check_dual, lambda: (0.8284, 1.3726), "squared distance"),
-        (chapter.check_dual, lambda: (0.8284, 1.2), "the root of"),
+        (chapter.check_dual, lambda: (0.8284, 1.2), "the square root of"),
         (
             chapter.check_tangent,
             lambda v, g, p, low, high: least(v, g, 0 * p, low, high),
@@ -100,8 +107,8 @@ def test_right(name, capsys) -> None:
         (chapter.check_box, lambda: (-1, 1, 0, 1), "least h₁ − greatest h₂"),
         (chapter.check_box, lambda: (-1, 2, 0, 2), "as long as s <= 1"),
         (chapter.check_certify, lambda *_: 3, "the class and the radius"),
-        (chapter.check_certify, plain, "an estimate"),
-        (chapter.check_certify, endless, "do not make its probability 1"),
+        (chapter.check_certify, plain, "too large about half"),
+        (chapter.check_certify, endless, "its probability is not 1"),
         (chapter.check_certify, lambda *a: certify(*a, halved=2), "one-sided"),
         (chapter.check_certify, lambda f, s, *a: certify(f, s, *a, chosen=s), "first draws alone"),
         (chapter.check_certify, never_abstains, "abstain"),
@@ -110,6 +117,9 @@ def test_right(name, capsys) -> None:
         (chapter.check_break, lambda *a: toward(*a, longer=2), "within the claimed"),
         (chapter.check_break, lambda *a: toward(*a, back=-1), "along w"),
         (chapter.check_break, lambda *a: toward(*a, longer=0.5), "reach the boundary"),
+        (chapter.check_slopes, lambda b: smaller_area(b)[:1], "a list of"),
+        (chapter.check_slopes, lambda b: [2 * part for part in smaller_area(b)], "outside"),
+        (chapter.check_slopes, lambda b: [0 * part for part in smaller_area(b)], "the bar is"),
     ],
 )
 def test_hints(check, wrong, hint: str) -> None:
@@ -125,3 +135,26 @@ def test_false_certificate_is_false_and_the_true_one_is_not(capsys) -> None:
     hits = votes.amax(dim=1)
     lower = torch.as_tensor(stats.beta.ppf(0.001, hits, chapter.DRAWS - hits + 1)).clamp_min(0.5)
     assert (chapter.SIGMA * torch.special.ndtri(lower) > true).sum() <= 3
+
+
+def test_sloped_bounds_hold() -> None:
+    """Any slopes: below the margin of each image in the box, and exact where the box is a point."""
+    torch.manual_seed(3)
+    network = nn.Sequential(
+        nn.Conv2d(1, 3, 3, padding=1), nn.ReLU(), nn.Conv2d(3, 4, 3, stride=2), nn.ReLU(),
+        nn.Flatten(), nn.Linear(36, 10),
+    ).double().requires_grad_(False)  # fmt: skip
+    images = torch.rand(5, 1, 8, 8).double()
+    labels = network(images).argmax(1)
+    bound = chapter.SlopedBound(network, images, labels, 0.05)
+    for kind in (torch.zeros_like, torch.ones_like, torch.rand_like):
+        least = bound([kind(low) for low, _ in bound.boxes])
+        for _ in range(30):
+            moved = bound.lower + torch.rand_like(images).round() * (bound.upper - bound.lower)
+            logits = network(moved)
+            margins = logits.gather(1, labels[:, None]) - logits
+            assert (margins.scatter(1, labels[:, None], torch.inf) >= least - 1e-9).all()
+    point = chapter.SlopedBound(network, images, labels, 0.0)
+    exact = network(images).gather(1, labels[:, None]) - network(images)
+    found = point([torch.rand_like(low) for low, _ in point.boxes])
+    assert torch.allclose(found, exact.scatter(1, labels[:, None], torch.inf))

@@ -3,10 +3,13 @@
 import pytest
 import torch
 
+from armsrace.attacks import overpowered
 from armsrace.exercises import ExerciseError
 from armsrace.exercises import robust_manifold as chapter
 
-CHECKS = [chapter.check_price, chapter.check_jump, chapter.check_halving]
+CHECKS = [
+    chapter.check_price, chapter.check_jump, chapter.check_halving, chapter.check_far_apart,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -107,3 +110,63 @@ def test_halving(capsys) -> None:
 def test_halving_hints(wrong, hint: str) -> None:
     with pytest.raises(ExerciseError, match=hint):
         chapter.check_halving(wrong)
+
+
+def halved(classifier, decoder, starts, epsilon):
+    """Halve each line until the images of its ends are within epsilon, eight times at most."""
+    first, second = starts.unbind(1)
+    with torch.no_grad():
+        label = classifier(decoder(first)).argmax(1)
+        for _ in range(8):
+            far = (decoder(first) - decoder(second)).flatten(1).norm(dim=1) > epsilon
+            middle = (first + second) / 2
+            same = classifier(decoder(middle)).argmax(1) == label
+            first = torch.where((far & same)[:, None], middle, first)
+            second = torch.where((far & ~same)[:, None], middle, second)
+    return torch.stack([first, second], dim=1)
+
+
+def ascended(steps, **options):
+    """The overpowered attack from the starts."""
+
+    def solve(classifier, decoder, starts, epsilon):
+        options.setdefault("step_size", 0.1)
+        found = overpowered(
+            classifier, decoder, starts, epsilon=epsilon, steps=steps, first=False, **options
+        )
+        return found.latents
+
+    return solve
+
+
+def both(classifier, decoder, starts, epsilon):
+    """Halve, then ascend."""
+    near = halved(classifier, decoder, starts, epsilon)
+    return ascended(60, step_size=0.03)(classifier, decoder, near, epsilon)
+
+
+def copies(classifier, decoder, starts, epsilon):
+    """The first pair that both finds, again and again."""
+    return both(classifier, decoder, starts[:1], epsilon).expand_as(starts)
+
+
+def test_far_apart(capsys) -> None:
+    chapter.check_far_apart(both)
+    assert "Exercise “Answers far apart”: right" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        (halved, r"2\d of 24 pairs are valid, and \d different ones"),
+        (ascended(78), "the bar is 15"),
+        (ascended(80), "the budget is 3840 images"),
+        (copies, "24 of 24 pairs are valid, and [01] different ones"),
+        (lambda c, d, s, e: s, "the bar is 15"),
+        (lambda c, d, s, e: d(s.flatten(0, 1)), "two latents per start"),
+        (lambda c, d, s, e: torch.full_like(s, torch.nan), "0 of 24 pairs are valid"),
+    ],
+)
+def test_far_apart_hints(wrong, hint: str) -> None:
+    with pytest.raises(ExerciseError, match=hint):
+        chapter.check_far_apart(wrong)

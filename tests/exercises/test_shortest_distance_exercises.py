@@ -3,10 +3,12 @@
 import pytest
 import torch
 
+from armsrace import attacks
 from armsrace.exercises import ExerciseError
 from armsrace.exercises.shortest_distance import (
     check_hyperplane,
     check_median_distance,
+    check_nearer_linf,
     check_sphere_step,
 )
 
@@ -26,13 +28,14 @@ def inside(delta, slope, radius, adversarial, length, gamma):
     return 0.9 * moved, radius
 
 
-CHECKS = [check_hyperplane, check_median_distance, check_sphere_step]
+CHECKS = [check_hyperplane, check_median_distance, check_sphere_step, check_nearer_linf]
 RIGHT = [
     (check_hyperplane, lambda gap, n: gap / n.abs().sum() * n.sign()),
     (check_median_distance, lambda d, s: d.where(s, INFINITE).median()),
     (check_median_distance, lambda d, s: d.masked_fill(~s, torch.inf).sort().values[2]),
     (check_sphere_step, lambda *given: step(*given)),
     (check_sphere_step, lambda *given: tuple(map(torch.clone, step(*given)))),
+    (check_nearer_linf, lambda m, x, y: attacks.fmn(m, x, y, norm="linf", steps=50).images),
 ]
 WRONG = [
     (check_hyperplane, lambda gap, n: gap / n.norm() ** 2 * n, "is enough"),
@@ -54,6 +57,15 @@ WRONG = [
     (check_sphere_step, lambda d, g, r, a, n, m: step(d, g, r, a, n * g.norm(), m), "direction"),
     (check_sphere_step, lambda d, g, r, a, n, m: step(d, -g, r, a, n, m), "direction"),
     (check_sphere_step, lambda *given: step(*given)[0], "and the new radius"),
+    (check_nearer_linf, lambda m, x, y: attacks.deepfool(m, x, y, norm="linf").images, "your mean"),
+    (check_nearer_linf, lambda m, x, y: attacks.ddn(m, x, y, steps=50).images, "your mean"),
+    (
+        check_nearer_linf,
+        lambda m, x, y: attacks.fmn(m, x, y, norm="linf", steps=100).images,
+        "the budget is 1500",
+    ),
+    (check_nearer_linf, lambda m, x, y: x, "still classified correctly"),
+    (check_nearer_linf, lambda m, x, y: x - 0.1, "outside"),
 ]
 
 

@@ -4,11 +4,17 @@ import pytest
 import torch
 from torch.nn import functional
 
+from armsrace import attacks
 from armsrace.exercises import ExerciseError
 from armsrace.exercises import when_attacks_fail as chapter
 from armsrace.losses import dlr, margin
 
-CHECKS = [chapter.check_silent, chapter.check_kept, chapter.check_ratio]
+CHECKS = [
+    chapter.check_silent,
+    chapter.check_kept,
+    chapter.check_ratio,
+    chapter.check_unmask,
+]
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -76,3 +82,32 @@ def test_right(name, capsys) -> None:
 def test_hints(check, wrong, hint: str) -> None:
     with pytest.raises(ExerciseError, match=hint):
         check(wrong)
+
+
+def through(defense, images, labels, epsilon):
+    """Straight through the rounding, by the margin."""
+
+    def seen(batch):
+        smoothed = defense.smooth(batch)
+        return defense.network(smoothed + (defense.quantize(smoothed) - smoothed).detach())
+
+    return attacks.pgd(seen, images, labels, epsilon=epsilon, steps=20, loss=margin).images
+
+
+def test_unmask(capsys) -> None:
+    chapter.check_unmask(through)
+    assert "Exercise “Three masks at once”: right" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        (lambda d, x, y, e: attacks.pgd(d, x, y, epsilon=e, steps=20).images, "0 of 50"),
+        (lambda d, x, y, e: attacks.fgsm(d.network, x, y, epsilon=e).images, "the bar is 40"),
+        (lambda d, x, y, e: 1 - x, "the budget is 0.1"),
+        (lambda d, x, y, e: x - 0.1, "outside"),
+    ],
+)
+def test_unmask_hints(wrong, hint: str) -> None:
+    with pytest.raises(ExerciseError, match=hint):
+        chapter.check_unmask(wrong)

@@ -3,10 +3,16 @@
 import pytest
 import torch
 
+from armsrace import attacks
 from armsrace.exercises import ExerciseError
 from armsrace.exercises import without_gradients as chapter
 
-CHECKS = [chapter.check_estimate, chapter.check_sphere_step, chapter.check_halve]
+CHECKS = [
+    chapter.check_estimate,
+    chapter.check_sphere_step,
+    chapter.check_halve,
+    chapter.check_squares,
+]
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -141,3 +147,24 @@ def test_halve(capsys) -> None:
 def test_halve_hints(wrong, hint: str) -> None:
     with pytest.raises(ExerciseError, match=hint):
         chapter.check_halve(wrong)
+
+
+def test_squares(capsys) -> None:
+    chapter.check_squares(lambda f, x, y, e: attacks.square(f, x, y, epsilon=e, queries=250).images)
+    assert "Exercise “Squares”: right" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        (lambda f, x, y, e: x, "the bar is 30"),
+        (lambda f, x, y, e: [f(x) for _ in range(301)] and x, "the budget is 12000 images"),
+        (lambda f, x, y, e: 1 - x, "the budget is 0.2"),
+        (lambda f, x, y, e: x - 0.1, "outside"),
+        (3, "asks for a function"),
+        (lambda *_: 1 / 0, "ZeroDivisionError"),
+    ],
+)
+def test_squares_hints(wrong, hint: str) -> None:
+    with pytest.raises(ExerciseError, match=hint):
+        chapter.check_squares(wrong)

@@ -55,6 +55,17 @@ def test_grid_refuses_missing_titles() -> None:
         figures.image_grid(IMAGES, ["one"])
 
 
+def test_rows_are_named_at_their_left() -> None:
+    (axes,) = figures.image_grid(IMAGES[:6], columns=3, rows=["upper", "lower"]).axes
+    names = {text.get_text(): text for text in axes.texts}
+    for name, index in (("upper", 0), ("lower", 3)):
+        left, _, low, high = axes.images[index].get_extent()
+        assert names[name].get_position() == pytest.approx((0, (low + high) / 2))
+        assert left > 0.09 * len(name)
+    with pytest.raises(ValueError, match="rows must have length 2, got 1"):
+        figures.image_grid(IMAGES[:6], columns=3, rows=["one"])
+
+
 def test_rings_lie_around_their_pixels() -> None:
     (axes,) = figures.image_grid(torch.rand(2, 3, 10, 10), rings=[[(0, 9)], []]).axes
     left, right, _, high = axes.images[0].get_extent()
@@ -114,6 +125,36 @@ def test_panel_states_scale_and_verdicts(attack: tuple[Tensor, ...]) -> None:
     assert "pixel" in scale.get_xlabel()
 
 
+def test_panel_marks_what_fell_by_dots(attack: tuple[Tensor, ...]) -> None:
+    clean, changed, *_ = attack
+    pictures = figures.attack_panel(*attack).axes[0]
+    for row, dots in enumerate(pictures.lines):
+        drawn = pictures.images[3 * row + 1]
+        left, right, low, high = drawn.get_extent()
+        x, y = dots.get_data()
+        columns = ((x - left) / (right - left) * 28).astype(int)
+        rows = ((high - y) / (high - low) * 28).astype(int)
+        marked = np.zeros((28, 28), dtype=bool)
+        marked[rows, columns] = True
+        np.testing.assert_array_equal(marked, (changed < clean)[row, 0])
+    assert len(pictures.lines) == 2
+    large = [part.repeat_interleave(2, 2).repeat_interleave(2, 3) for part in attack[:2]]
+    assert not figures.attack_panel(*large, *attack[2:]).axes[0].lines
+
+
+def test_panel_with_a_scale_for_each_row(attack: tuple[Tensor, ...]) -> None:
+    clean, changed, before, after = attack
+    changed = clean + torch.tensor([1.0, 0.5]).view(2, 1, 1, 1) * (changed - clean)
+    pictures, *_, scale = figures.attack_panel(clean, changed, before, after, own_scale=True).axes
+    ends = [pictures.images[3 * row + 1].get_clim()[1] for row in range(2)]
+    np.testing.assert_allclose(ends, [0.1, 0.05], atol=1e-6)
+    titles = [pictures.texts[3 * row + 1].get_text() for row in range(2)]
+    assert titles == ["perturbation\nat most 0.1", "at most 0.05"]
+    assert "share" in scale.get_xlabel()
+    with pytest.raises(ValueError, match="reach must be None"):
+        figures.attack_panel(clean, changed, before, after, own_scale=True, reach=0.1)
+
+
 @pytest.mark.parametrize("rows", [1, 2])
 def test_panel_hides_nothing(attack: tuple[Tensor, ...], rows: int) -> None:
     plot = figures.attack_panel(*(part[:rows] for part in attack))
@@ -154,3 +195,15 @@ def test_bars_have_the_confidences_as_heights() -> None:
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("class", "confidence")
     with pytest.raises(ValueError, match="same length"):
         figures.confidence_bars({"clean": rows[0], "attacked": rows[1, :5]})
+
+
+def test_rows_of_a_panel_are_named_above_their_perturbations() -> None:
+    clean, share = torch.zeros(2, 1, 4, 4), torch.full((2, 3), 1 / 3)
+    moved = clean + torch.tensor([0.5, 0.25]).view(2, 1, 1, 1)
+    plot = figures.attack_panel(clean, moved, share, share, rows=["one", "two"])
+    texts = [text.get_text() for text in plot.axes[0].texts]
+    assert "perturbation\none" in texts and "two" in texts
+    plot = figures.attack_panel(clean, moved, share, share, rows=["one", "two"], own_scale=True)
+    assert "two, at most 0.25" in [text.get_text() for text in plot.axes[0].texts]
+    with pytest.raises(ValueError, match="rows must have length 2, got 1"):
+        figures.attack_panel(clean, moved, share, share, rows=["one"])

@@ -64,3 +64,49 @@ def test_curves_run_over_the_layers() -> None:
     assert axes.get_ylim()[0] == 0
     with pytest.raises(ValueError, match="must pair x with y, got 3 and 2"):
         figures.by_layer({"noise": values[:2]}, layers, y_label="change")
+
+
+@pytest.mark.parametrize(
+    ("gradient", "steps"),
+    [((3.0, 1.0), ((1, 1), (0.94868, 0.31623), (1, 0))), ((-1.0, 2.0), ((-1, 1), None, (0, 1)))],
+)
+def test_steepest_steps_end_at_the_best_point_of_each_ball(gradient, steps) -> None:
+    plot = figures.steepest_steps(torch.tensor(gradient))
+    for axes, step in zip(plot.axes, steps, strict=True):
+        (point,) = [line for line in axes.lines if line.get_marker() == "o"]
+        if step is not None:
+            np.testing.assert_allclose([float(v) for v in point.get_xydata()[0]], step, atol=1e-4)
+        (ball,) = axes.patches
+        rises = ball.get_xy() @ np.array(gradient)
+        best = float(point.get_xydata()[0] @ np.array(gradient))
+        assert rises.max() <= best + 1e-2, "no point of the ball is better"
+        assert axes.get_title(loc="left").endswith(f"+{best:.2f} ε")
+
+
+def test_steepest_steps_need_a_direction() -> None:
+    with pytest.raises(ValueError, match="gradient must be two numbers"):
+        figures.steepest_steps(torch.zeros(2))
+
+
+def test_groups_of_digits_differ_by_a_sign_and_the_legend_shows_it() -> None:
+    none = torch.zeros(0, dtype=torch.long)
+    groups = [
+        figures.Marked("clean", POINTS[:2], torch.tensor([2, 2])),
+        figures.Marked("attacked", POINTS[2:4], torch.tensor([2, 2])),
+        figures.Marked("nobody", torch.zeros(0, 2), none),
+    ]
+    plot = figures.digit_maps({"a": figures.DigitMap(POINTS, LABELS, groups)})
+    (legend,) = plot.legends
+    markers = {
+        text.get_text(): line.get_marker()
+        for text, line in zip(legend.texts, legend.get_lines(), strict=True)
+    }
+    assert markers == {"clean": "$2$", "attacked": "$2'$", "nobody": "$2''$"}
+
+
+def test_a_scatter_plot_draws_its_line_of_equality_only_if_it_has_a_name() -> None:
+    points = {"a": (torch.tensor([1.0, 2.0]), torch.tensor([2.0, 1.0]))}
+    (plain,) = figures.scatter(points, x_label="x", y_label="y").axes
+    (with_line,) = figures.scatter(points, x_label="x", y_label="y", equal="y = x").axes
+    assert len(plain.lines) == 1 and len(with_line.lines) == 2
+    assert with_line.lines[1].get_label() == "y = x" and with_line.lines[1].get_slope() == 1

@@ -18,6 +18,13 @@ def test_a_decision_map_shows_ways_and_marks() -> None:
     assert len(plot.png()) > 1000
 
 
+def test_a_curve_of_many_points_has_no_dots_that_hide_its_dashes() -> None:
+    ways = {"first": torch.rand(5, 2), "curve": torch.rand(400, 2)}
+    lines = figures.decision_map(CLASSES, ways, {}, x_label="a", y_label="b").axes[0].lines
+    assert [line.get_marker() for line in lines] == ["None", ".", "None"]
+    assert lines[2].get_linestyle() != "-"
+
+
 @pytest.mark.parametrize("classes", [CLASSES[0], CLASSES + 3])
 def test_a_bad_map_is_refused(classes) -> None:
     with pytest.raises(ValueError, match="classes must be"):

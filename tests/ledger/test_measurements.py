@@ -96,6 +96,8 @@ def test_page_leads_to_the_cell_that_measured(session) -> None:
     assert re.search(rf'href="../chapters/{chapters[ID]}\.html#measured-{ID}"', markup)
     assert re.search(rf'href="../chapters/{chapters[other]}\.html#claim-{other}"', markup)
     ledger.measure(ID, 99.5, n=1)
+    hidden = measurements.SESSION[ID].model_copy(update={"shown": False})
+    assert tables._source(load_claims()[ID], {ID: hidden}).count(f"#claim-{ID}") == 1
     shown = str(measurements.SESSION[ID]._repr_mimebundle_()["text/html"])
     assert f'id="measured-{ID}"' in shown
 

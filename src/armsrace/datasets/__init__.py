@@ -1,7 +1,7 @@
 """MNIST, CIFAR-10 and ImageNet photographs, found and verified, and the reader's own images."""
 
 from armsrace.datasets.dataset import Dataset
-from armsrace.datasets.image_folders import Pictures, celeba, image_folder
+from armsrace.datasets.image_folders import Pictures, celeba, image_folder, picture
 from armsrace.datasets.loading import (
     HELD_OUT,
     available,
@@ -38,6 +38,7 @@ __all__ = [
     "image_folder",
     "load",
     "mnist",
+    "picture",
     "status",
     "training",
 ]

@@ -90,16 +90,34 @@ def _visible(folder: Path, wanted: Callable[[Path], bool]) -> list[Path]:
 
 
 def picture(
-    file: Path,
+    file: Path | str,
     size: int,
     margin: float = MARGIN,
     resampling: Image.Resampling = Image.Resampling.BILINEAR,
 ) -> Tensor:
-    """The center (3, size, size) in [0, 1] of an image whose shorter side becomes margin · size.
+    """One picture of the reader's own, as a model of photographs wants it.
+
+    Args:
+        file: the image, in any format that Pillow reads.
+        size: of what is returned, in pixels.
+        margin: the shorter side becomes margin · size before the center is cut out.
+        resampling: how it is resized.
+
+    Returns:
+        The center (3, size, size) in [0, 1], upright and in RGB.
 
     Raises:
         DatasetCorrupt: the file is not an image, or not one with known colors; the message names
             the file.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Image.new("RGB", (640, 480), "red").save(f"{folder}/photograph.png")
+        ...     image = datasets.picture(f"{folder}/photograph.png", 224)
+        >>> image.shape
+        torch.Size([3, 224, 224])
     """
     try:
         with Image.open(file) as opened:

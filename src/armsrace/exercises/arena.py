@@ -1,12 +1,15 @@
-"""Checks of the exercises on the arena: the worst case, a median with failures, few attacks."""
+"""Checks of the exercises on the arena: the worst case, a median, a small arsenal, five attacks."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
+import pandas as pd
 
+from armsrace.evaluation import arena
+from armsrace.evaluation.arena import rankings
 from armsrace.exercises import Exercise
 
 
@@ -59,7 +62,7 @@ def check_median(answer: object) -> None:
     exercise.require(not math.isnan(found), "∞ − ∞ is NaN: compare, do not subtract.")
     exercise.require(
         not math.isclose(found, 2.0),
-        "images on which all attacks fail count as infinitely far; leaving them out makes a "
+        "images on which all attacks fail count as infinitely far. Leaving them out makes a "
         "stronger defense look weaker.",
     )
     exercise.require(
@@ -70,7 +73,7 @@ def check_median(answer: object) -> None:
         math.isinf(float(solve(sizes[:1, 1:4]))),
         "if attacks fail on more than half of the images, the median is infinite.",
     )
-    exercise.confirm("A median needs no distance for a failed attack; a mean would.")
+    exercise.confirm("A median needs no distance for a failed attack. A mean would.")
 
 
 def check_arsenal(answer: object) -> None:
@@ -115,3 +118,56 @@ def check_arsenal(answer: object) -> None:
         f"is left. You took {', '.join(found)}.",
     )
     exercise.confirm("Greedy is not always optimal: third and fifth alone would have been enough.")
+
+
+def beaten_digits() -> dict[str, np.ndarray]:
+    """{attack: (M,) bool}: which of the arena's stored digits each attack beats in any norm.
+
+    M counts the digits of all defenses, one after the other. An attack that a defense has not faced
+    beats none of its digits.
+    """
+    outcomes = rankings.complete(arena.read())
+    within = [rankings.within(outcomes, norm) for norm in arena.BUDGETS]
+    labels = outcomes["attack"] + "-" + outcomes["norm"]
+    rows = outcomes.assign(label=labels, hit=pd.concat(within, axis=1).any(axis=1))
+    table = rows.pivot_table(
+        index="label", columns=["defense", "image"], values="hit", aggfunc="any", fill_value=False
+    )
+    table = table.loc[[name for name in arena.ATTACKS if name in table.index]]
+    return {str(name): row.to_numpy(dtype=bool) for name, row in table.iterrows()}
+
+
+def _remaining(beaten: Mapping[str, np.ndarray], names: Iterable[str]) -> int:
+    """How many digits none of these attacks beats."""
+    return int((~np.any([beaten[name] for name in names], axis=0)).sum())
+
+
+def check_five(answer: object) -> None:
+    """Check `five(beaten)`: five attacks that together leave fewer digits than five greedy choices.
+
+    beaten: {attack: (M,) bool array}, `beaten_digits`. The result is a list of five names.
+    """
+    exercise = Exercise("Five attacks")
+    beaten = beaten_digits()
+    solve = exercise.solution(answer, {name: row.copy() for name, row in beaten.items()})
+    if solve is None:
+        return
+    given = solve({name: row.copy() for name, row in beaten.items()})
+    exercise.require(
+        isinstance(given, Iterable) and set(given) <= set(beaten), "return names of attacks."
+    )
+    names = list(given)
+    exercise.require(len(set(names)) == 5, f"choose five different attacks, not {len(set(names))}.")
+    greedy: list[str] = []
+    for _ in range(5):
+        greedy.append(min(beaten, key=lambda name: _remaining(beaten, [*greedy, name])))
+    ours, theirs, least = (_remaining(beaten, part) for part in (names, greedy, beaten))
+    count = len(beaten[names[0]])
+    exercise.require(
+        ours < theirs,
+        f"yours leave {ours} of {count} digits, and five greedy choices leave {theirs}: be lower. "
+        "What if one of the five is exchanged for another?",
+    )
+    exercise.confirm(
+        f"Five attacks leave {ours} of {count} digits, and all {len(beaten)} leave {least}."
+    )

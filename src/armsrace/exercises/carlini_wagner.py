@@ -1,11 +1,17 @@
-"""Checks of the exercises on Carlini–Wagner: f₆, the change of variable, the search for c."""
+"""Checks of the exercises on Carlini–Wagner: f₆, the variable, the search for c, less cost."""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import Any
 
-from armsrace.exercises import Exercise
+import torch
+from torch import Generator, Tensor
+
+from armsrace import datasets
+from armsrace.attacks import carlini_wagner_l2
+from armsrace.exercises import Exercise, Metered, require_budget
+from armsrace.models import zoo
+from armsrace.norms import distances
 
 KAPPA = 2.0
 
@@ -128,3 +134,45 @@ def check_next_constant(answer: object) -> None:
         "take the midpoint of the new ends, or ten times the constant if the upper end is ∞.",
     )
     exercise.confirm("Each image finds its own smallest c; no single c fits all images.")
+
+
+def check_nearer(answer: object) -> None:
+    """Check `attack(model, images, labels)`: adversarial images (N, 1, 28, 28), near in L2.
+
+    Each of 20 digits may be shown to the model 60 times. The mean distance must be below that of a
+    Carlini–Wagner search of five constants with 60 steps each.
+    """
+    exercise = Exercise("Nearer, for less")
+    model = zoo.load("s3-cnn")
+    drawn = datasets.load("mnist", "test").take(40, Generator().manual_seed(841))
+    with torch.no_grad():
+        right = (model(drawn.images).argmax(dim=1) == drawn.labels).nonzero()[:20, 0]
+    images, labels = drawn.images[right], drawn.labels[right]
+    metered = Metered(exercise, model, 60 * len(images))
+    solve = exercise.solution(answer, metered, images, labels)
+    if solve is None:
+        return
+    metered.shown = 0
+    moved = require_budget(
+        exercise, images, solve(metered, images.clone(), labels.clone()), epsilon=1.0
+    )
+    with torch.no_grad():
+        missed = int((model(moved).argmax(dim=1) == labels).sum())
+    exercise.require(
+        missed == 0, f"{missed} of {len(images)} digits are still classified correctly."
+    )
+    mean = float(distances(moved - images, "l2").mean())
+    effort: dict[str, Any] = {
+        "binary_search_steps": 5,
+        "steps": 60,
+        "step_size": 0.1,
+        "initial_constant": 1.0,
+    }
+    found = carlini_wagner_l2(model, images, labels, **effort)
+    bar = float(distances(found.images - images, "l2").mean())
+    exercise.require(
+        mean < bar,
+        f"your mean distance is {mean:.3f}; the search of this page reaches {bar:.3f}. Spend no "
+        "steps on constants that fail: let the length of δ itself grow and shrink.",
+    )
+    exercise.confirm(f"{mean:.3f} with at most 60 passes; the search of this page: {bar:.3f}.")

@@ -1,11 +1,16 @@
-"""Checks of the exercises on the deep image prior: a linear prior, stopping, an attack."""
+"""Checks of the exercises on the deep image prior: a linear prior, stopping, two attacks."""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from functools import partial
 
+import torch
+from torch import Generator, Tensor, nn
+
+from armsrace import datasets
 from armsrace.exercises import Exercise
+from armsrace.models import zoo
+from armsrace.norms import distances
 
 
 def linear_prior(kernel: Tensor, rate: float, steps: int) -> Tensor:
@@ -54,11 +59,11 @@ def check_drawing(answer: object) -> None:
     for steps in (2, 40):
         exercise.require(
             torch.allclose(solve(kernel, image, 0.5, steps), _drawn(kernel, image, 0.5, steps)),
-            f"right after one step but wrong after {steps}: the residual is the image minus the "
+            f"correct after one step but wrong after {steps}: the residual is the image minus the "
             "current fit.",
         )
     exercise.confirm(
-        "The smooth parts of the image are fitted first; the rough ones have hardly begun."
+        "The smooth parts of the image are fitted first. The rough ones have hardly begun."
     )
 
 
@@ -93,10 +98,10 @@ def check_stop(answer: object) -> None:
 
 
 def check_through(answer: object) -> None:
-    """Check `through(weights, prior, epsilon)`: δ with ‖δ‖₂ = ε that minimizes weights · prior · δ.
+    """Check `through(weights, prior_matrix, epsilon)`: δ with ‖δ‖₂ = ε that lowers the score most.
 
-    weights: (D,), of a linear score. prior: (D, D), from an image to its fit. δ: (D,), the
-    perturbation that lowers the score of the fit most.
+    weights: (D,), of a linear score. prior_matrix: (D, D), from an image to its fit. δ: (D,), the
+    perturbation that minimizes weights · prior_matrix · δ.
     """
     generator = torch.Generator().manual_seed(0)
     weights = torch.randn(12, generator=generator, dtype=torch.float64)
@@ -120,7 +125,7 @@ def check_through(answer: object) -> None:
     )
     exercise.require(
         not torch.allclose(found, -0.5 * weights / weights.norm()),
-        "this attacks the score alone, and the prior removes much of it.",
+        "this δ attacks the score alone, and the prior removes much of it.",
     )
     onward = skewed @ weights
     exercise.require(
@@ -131,9 +136,92 @@ def check_through(answer: object) -> None:
         torch.allclose(found, -0.5 * best / best.norm()),
         "the score of the fit is linear in δ: what is its gradient?",
     )
-    exercise.confirm("δ is smooth: the prior's gradient shows what the prior lets through.")
+    exercise.confirm(
+        "δ is smooth: a gradient through the prior has only what the prior lets through."
+    )
 
 
 def _drawn(kernel: Tensor, image: Tensor, rate: float, steps: int) -> Tensor:
     """The fit (D,) after some steps."""
     return linear_prior(kernel, rate, steps) @ image
+
+
+class SmoothPrior:
+    """A linear prior on images of `size` × `size` pixels: a fit that draws smooth parts first.
+
+    Its kernel is a Gaussian of a width of two pixels in both directions.
+
+    Args:
+        size: pixels of a side.
+    """
+
+    def __init__(self, size: int) -> None:
+        places = torch.arange(float(size))
+        kernel = torch.exp(-((places[:, None] - places).square()) / 8)
+        values, self.vectors = torch.linalg.eigh(kernel)
+        values = (values / values.max()).clamp_min(0)
+        self.values = values[:, None] * values
+
+    def __call__(self, images: Tensor, steps: int) -> Tensor:
+        """What is drawn of images (N, C, H, W) after some steps from zero, at the rate 1."""
+        parts = self.vectors.T @ images @ self.vectors
+        return self.vectors @ (parts * (1 - (1 - self.values) ** steps)) @ self.vectors.T
+
+
+STOPS = (4, 16, 64)
+"""The steps that the defender of the challenge may take."""
+
+
+def _stopped(prior: SmoothPrior, network: nn.Module, steps: int, images: Tensor) -> Tensor:
+    """The logits of the drawing that a prior makes in some steps."""
+    logits: Tensor = network(prior(images, steps))
+    return logits
+
+
+def check_three_stops(answer: object) -> None:
+    """Check `attack(defenses, images, labels, epsilon)`: images within ‖δ‖₂ ≤ ε, (N, 1, 28, 28).
+
+    defenses: three callables from images to logits, the 16-32-64 network behind a linear prior that
+    stops after 4, 16 and 64 steps. At least 30 of 60 digits must be misclassified by all three.
+    """
+    exercise, epsilon = Exercise("One perturbation, three stops"), 1.5
+    network, prior = zoo.load("s3-cnn"), SmoothPrior(28)
+    defenses = [partial(_stopped, prior, network, steps) for steps in STOPS]
+    sample = datasets.load("mnist", "test").take(80, Generator().manual_seed(19))
+
+    def fooled(images: Tensor, labels: Tensor) -> Tensor:
+        """Whether each of the three misclassifies each image, (3, N)."""
+        with torch.no_grad():
+            return torch.stack([each(images).argmax(1) != labels for each in defenses])
+
+    right = ~fooled(sample.images, sample.labels).any(dim=0)
+    images, labels = sample.images[right][:60], sample.labels[right][:60]
+    solve = exercise.solution(answer, defenses, images[:1], labels[:1], epsilon)
+    if solve is None:
+        return
+    found = solve(defenses, images.clone(), labels.clone(), epsilon)
+    exercise.require(
+        isinstance(found, Tensor) and found.shape == images.shape,
+        f"return images of shape {tuple(images.shape)}.",
+    )
+    moved = found.detach()
+    exercise.require(
+        bool(((moved >= 0) & (moved <= 1)).all()),
+        "some pixel is outside [0, 1] or is not a number.",
+    )
+    longest = float(distances(moved - images, "l2").max())
+    exercise.require(
+        longest <= epsilon + 1e-4, f"some ‖δ‖₂ is {longest:.3f}; the budget is {epsilon}."
+    )
+    each = fooled(moved, labels)
+    together = int(each.all(dim=0).sum())
+    counts = ", ".join(
+        f"{int(one.sum())} after {steps}" for one, steps in zip(each, STOPS, strict=True)
+    )
+    exercise.require(
+        together >= 30,
+        f"{together} of {len(images)} digits are misclassified at all three stops ({counts} "
+        "steps); the bar is 30. One gradient must serve all three stops: which of them still "
+        "classifies the image correctly?",
+    )
+    exercise.confirm(f"{together} of {len(images)} digits are misclassified at all three stops.")

@@ -1,11 +1,15 @@
-"""Checks of the exercises on Defense-GAN: restarts, a straight-through gradient, distances."""
+"""Checks of the exercises on Defense-GAN: restarts, a gradient, distances, a cheaper search."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from armsrace.exercises import Exercise
+from armsrace import datasets
+from armsrace.defenses import LatentSearch
+from armsrace.defenses.latent_projection import invert
+from armsrace.exercises import Exercise, Metered
+from armsrace.models import zoo
 
 
 def check_best(answer: object) -> None:
@@ -71,7 +75,7 @@ def check_identity(answer: object) -> None:
     (grad,) = torch.autograd.grad((weights * found).sum(), leaf)
     exercise.require(
         bool(grad.abs().sum() > 0),
-        "the gradient is zero, as without your change: add the images, and subtract them detached.",
+        "the gradient is zero: start from the images, and add a difference that is detached.",
     )
     exercise.require(torch.allclose(grad, weights), "the gradient must pass backward unchanged.")
     exercise.confirm("Two tensors cancel in the values, and one of them remains in the gradient.")
@@ -112,5 +116,38 @@ def check_sizes(answer: object) -> None:
         torch.allclose(error, squares.mean(dim=1)), "the second is the mean of the squares."
     )
     exercise.confirm(
-        "One grows with the number of pixels, and the other does not: always say which you use."
+        "One grows with the number of pixels, and the other does not. Always say which one you use."
     )
+
+
+def check_closer(answer: object) -> None:
+    """Check `closer(draw, images)`: latents (N, 128) that draw the images (N, 1, 28, 28).
+
+    draw: the generator, which may draw 200 images per digit. The mean squared error of eight digits
+    must be at most three quarters of that of five restarts of 39 steps, none of them dropped.
+    """
+    exercise = Exercise("Closer, for fewer drawings")
+    generator = zoo.load("defense-gan").requires_grad_(False)
+    images = datasets.load("mnist", "test").take(8, torch.Generator().manual_seed(1701)).images
+    draw = Metered(exercise, generator, 200 * len(images))
+    solve = exercise.solution(answer, draw, images)
+    if solve is None:
+        return
+    draw.shown = 0
+    found = solve(draw, images.clone())
+    exercise.require(
+        isinstance(found, Tensor) and found.shape == (len(images), 128),
+        f"return one latent per image, a tensor of shape ({len(images)}, 128).",
+    )
+    plain = invert(generator, images, LatentSearch(128, restarts=5, steps=39, halving=0.0))
+    with torch.no_grad():
+        error, bar = (
+            float((generator(z) - images).square().mean()) for z in (found, plain.latents)
+        )
+    exercise.require(
+        error <= 0.75 * bar,
+        f"your mean squared error is {error:.4f}, that of five full restarts {bar:.4f}; reach "
+        f"{0.75 * bar:.4f}. Most restarts fall behind early: drop them, and spend the drawings on "
+        "the others.",
+    )
+    exercise.confirm(f"{error:.4f} with at most 200 drawings; five full restarts: {bar:.4f}.")

@@ -1,88 +1,53 @@
-"""Checks of the exercises on distillation: temperature, the student's loss, a lost gradient."""
+"""Checks of the exercises on distillation: exact logits, a lost gradient, no gradient at all."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from armsrace import datasets
 from armsrace.attacks import fgsm
-from armsrace.defenses import soft_labels
-from armsrace.exercises import Exercise
+from armsrace.exercises import Exercise, Metered, require_budget
+from armsrace.models import zoo
 
-LOGITS = torch.tensor([[2.0, 0.0, -2.0], [30.0, 10.0, 20.0], [0.0, 0.0, 400.0]])
+COUNTS = torch.tensor([[3.0, 1.0, 4.0], [1.0, 1.0, 1.0], [90.0, 9.0, 1.0]])
 BUDGET = 0.15
 
 
-def check_softened(answer: object) -> None:
-    """Check `softened(logits, temperature)`: softmax(z / T), (N, K), finite for large logits."""
-    exercise, temperature = Exercise("Temperature"), 4.0
-    solve = exercise.solution(answer, LOGITS, temperature)
-    if solve is None:
-        return
-    found = solve(LOGITS, temperature)
-    exercise.require(
-        isinstance(found, Tensor) and found.shape == LOGITS.shape,
-        f"return a tensor of shape {tuple(LOGITS.shape)}.",
-    )
-    exercise.require(
-        bool(torch.isfinite(found).all()),
-        "e⁴⁰⁰ is too large for float32, and so is e¹⁰⁰: subtract the largest logit first, or "
-        "use torch.softmax.",
-    )
-    exercise.require(
-        not torch.allclose(found, (temperature * LOGITS).softmax(1)),
-        "this becomes more confident with T: divide by it.",
-    )
-    exercise.require(
-        not torch.allclose(found, LOGITS.softmax(1) / temperature),
-        "divide the logits by T, not the confidences: each row must still sum to 1.",
-    )
-    exercise.require(
-        torch.allclose(found, soft_labels(LOGITS, temperature), atol=1e-5),
-        f"for z = (2, 0, −2) and T = 4 the confidences are (0.506, 0.307, 0.186); yours are "
-        f"{[round(value, 3) for value in found[0].tolist()]}.",
-    )
-    exercise.confirm("The order of the classes stays the same; only the confidence decreases.")
+def check_exact_logits(answer: object) -> None:
+    """Check `exact_logits(counts, temperature)`: what training at T would answer, (N, K).
 
-
-def check_student_loss(answer: object) -> None:
-    """Check `student_loss(logits, teachers, temperature)`: the objective of distillation.
-
-    logits and teachers: (N, K), both at T = 1. The result is the batch's mean cross-entropy of
-    softmax(logits / T) with softmax(teachers / T), in nats.
+    counts: (N, K), how often image n is in the training set with the label k. The result minimizes
+    the cross-entropy at T of each image alone, and its mean over the classes is zero.
     """
-    exercise, temperature = Exercise("The student's loss"), 5.0
-    teachers = torch.tensor([[10.0, 6.0, -4.0], [-3.0, 9.0, 8.0]])
-    logits = torch.tensor([[2.0, 1.0, -6.0], [1.0, 12.0, -2.0]])
-    solve = exercise.solution(answer, logits, teachers, temperature)
+    exercise, temperature = Exercise("What the labels ask for"), 20.0
+    solve = exercise.solution(answer, COUNTS, temperature)
     if solve is None:
         return
-    found = solve(logits, teachers, temperature)
+    found = solve(COUNTS, temperature)
     exercise.require(
-        isinstance(found, Tensor) and found.ndim == 0,
-        "return one number, a tensor without dimensions.",
+        isinstance(found, Tensor) and found.shape == COUNTS.shape,
+        f"return a tensor of shape {tuple(COUNTS.shape)}.",
     )
-    soft = soft_labels(teachers, temperature)
-    hints = {
-        functional.cross_entropy(
-            logits, soft
-        ): "the student is trained at T too: divide its logits.",
-        functional.cross_entropy(logits / temperature, teachers.softmax(1)): "the teacher's labels "
-        "are soft because of T: divide its logits too.",
-        functional.cross_entropy(logits / temperature, teachers.argmax(1)): "these are hard "
-        "labels, which lose what the teacher knows about the other classes.",
-        functional.cross_entropy(logits / temperature, soft, reduction="sum"): "this is the sum "
-        "over the batch: take the mean.",
-    }
-    for wrong, hint in hints.items():
-        exercise.require(not torch.allclose(found, wrong, rtol=1e-4), hint)
-    expected = functional.cross_entropy(logits / temperature, soft)
+    expected = temperature * COUNTS.log()
+    expected = expected - expected.mean(dim=1, keepdim=True)
     exercise.require(
-        torch.allclose(found, expected, rtol=1e-4),
-        f"for the two images here it is {expected:.3f} nats; yours is {float(found):.3f}.",
+        not torch.allclose(
+            found - found.mean(dim=1, keepdim=True), expected / temperature, atol=1e-3
+        ),
+        "these are the logits at T = 1; at a higher temperature they must be larger.",
     )
-    exercise.confirm("Its minimum is the teacher's entropy, not zero.")
+    exercise.require(
+        torch.allclose((found / temperature).softmax(1), expected.div(temperature).softmax(1)),
+        "at T the confidences must be the frequencies of the labels; for the counts (3, 1, 4) "
+        f"yours are {[round(p, 3) for p in (found[0] / temperature).softmax(0).tolist()]}.",
+    )
+    exercise.require(
+        torch.allclose(found, expected, atol=1e-4),
+        "the confidences are right, but a constant added to all logits changes nothing: choose it "
+        "so that each row's mean is zero.",
+    )
+    exercise.confirm("Training at T asks for logits T times as large, for any labels.")
 
 
 def check_awakened(answer: object) -> None:
@@ -110,7 +75,7 @@ def check_awakened(answer: object) -> None:
         exercise.require(callable(awake), "return a callable, images (N, C, H, W) to (N, K).")
         exercise.require(
             torch.equal(awake(images).argmax(dim=1), labels),
-            "your callable decides differently from the model: only its scale may change.",
+            "your callable decides differently from the model: only the scale may change.",
         )
         fooled = fgsm(awake, images, labels, epsilon=BUDGET).success.float().mean()
         exercise.require(
@@ -119,6 +84,42 @@ def check_awakened(answer: object) -> None:
             f"instead of {reference:.0%}. The factor is unknown: estimate it from the logits.",
         )
     exercise.confirm("A defense that is a factor can be undone by a factor, even if it is unknown.")
+
+
+def check_served(answer: object) -> None:
+    """Check `attack(served, images, labels, epsilon)`: (N, 1, 28, 28) within ‖δ‖∞ ≤ epsilon.
+
+    served: the distilled network's confidences, without a gradient, for 20 queries per digit. At
+    least 14 of 30 digits must be misclassified.
+    """
+    exercise, epsilon = Exercise("Not one gradient"), 0.25
+    student = zoo.load("distilled-100")
+    drawn = datasets.load("mnist", "test").take(60, torch.Generator().manual_seed(4))
+    with torch.no_grad():
+        right = (student(drawn.images).argmax(1) == drawn.labels).nonzero()[:30, 0]
+    images, labels = drawn.images[right], drawn.labels[right]
+
+    @torch.no_grad()
+    def confidences(batch: Tensor) -> Tensor:
+        return student(batch).softmax(dim=1)
+
+    served = Metered(exercise, confidences, 20 * len(images))
+    solve = exercise.solution(answer, served, images, labels, epsilon)
+    if solve is None:
+        return
+    served.shown = 0
+    moved = require_budget(
+        exercise, images, solve(served, images.clone(), labels.clone(), epsilon), epsilon
+    )
+    with torch.no_grad():
+        fooled = int((student(moved).argmax(1) != labels).sum())
+    exercise.require(
+        fooled >= 14,
+        f"{fooled} of {len(images)} digits are misclassified; the bar is 14. An image that "
+        "fools networks of your own is one attempt, and you have twenty queries for each digit: "
+        "try different images.",
+    )
+    exercise.confirm(f"{fooled} of {len(images)} digits, and no gradient of the defense.")
 
 
 def _times(factor: float, model: object) -> object:

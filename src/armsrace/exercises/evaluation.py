@@ -1,4 +1,6 @@
-"""Checks of the exercises on evaluation: units, sampling error, a straight-through gradient."""
+"""Checks of the exercises on evaluation: units, sampling error, straight-through gradients, a
+sealed network.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,9 @@ import math
 import torch
 from torch import Generator, Tensor
 
-from armsrace.exercises import Exercise, ExerciseError
+from armsrace import datasets
+from armsrace.exercises import Exercise, ExerciseError, Metered, require_budget
+from armsrace.models import zoo
 
 
 def check_unit_budget(answer: object) -> None:
@@ -96,3 +100,35 @@ def check_straight_through(answer: object) -> None:
         "the backward pass must be the identity: derivative 1 for each pixel.",
     )
     exercise.confirm("The gradient is back, and the model is unchanged.")
+
+
+def check_sealed(answer: object) -> None:
+    """Check `attack(classify, images, labels, epsilon)`: (N, 1, 28, 28) within ‖δ‖∞ ≤ ε.
+
+    classify: images to classes (N,), without a gradient. Each of 60 digits may be shown to it 20
+    times. At least half of them must be misclassified.
+    """
+    exercise, epsilon = Exercise("A sealed network"), 0.2
+    sample = datasets.load("mnist", "test").take(60, Generator().manual_seed(577))
+    model = zoo.load("s3-cnn")
+
+    def classify(images: Tensor) -> Tensor:
+        with torch.no_grad():
+            return model(images).argmax(dim=1)
+
+    metered = Metered(exercise, classify, 20 * len(sample))
+    solve = exercise.solution(answer, metered, sample.images, sample.labels, epsilon)
+    if solve is None:
+        return
+    metered.shown = 0
+    found = solve(metered, sample.images.clone(), sample.labels.clone(), epsilon)
+    moved = require_budget(exercise, sample.images, found, epsilon)
+    fooled = int((classify(moved) != sample.labels).sum())
+    exercise.require(
+        fooled >= 30,
+        f"{fooled} of 60 digits are misclassified; the bar is 30. Attack visible networks, "
+        "several at once, and use the queries to choose among the results.",
+    )
+    exercise.confirm(
+        f"{fooled} of 60 digits are misclassified, by a network that showed no gradient."
+    )

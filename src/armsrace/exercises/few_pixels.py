@@ -1,12 +1,15 @@
-"""Checks of the exercises on few pixels: counting pixels, the most salient pair, restoring."""
+"""Checks of the exercises on few pixels: counting, the most salient pair, restoring, fewer."""
 
 from __future__ import annotations
 
 import torch
 from torch import Generator, Tensor
 
+from armsrace import datasets
+from armsrace.attacks import jsma
 from armsrace.attacks.sparse.jsma import most_salient
-from armsrace.exercises import Exercise
+from armsrace.exercises import Exercise, Metered, require_budget
+from armsrace.models import zoo
 from armsrace.norms import distances
 
 
@@ -43,9 +46,9 @@ def check_count_pixels(answer: object) -> None:
 
 
 def check_best_pair(answer: object) -> None:
-    """Check `best_pair(alpha, beta)`: derivatives (P,) and (P,) to the two pixels of the best pair.
+    """Check `best_pair(a, b)`: derivatives (P,) and (P,) to the two pixels of the best pair.
 
-    The best pair has the largest −(α_p + α_q)(β_p + β_q), the first sum being positive and the
+    The best pair has the largest −(a_i + a_j)(b_i + b_j), the first sum being positive and the
     second negative.
     """
     draws = Generator().manual_seed(8)
@@ -64,8 +67,8 @@ def check_best_pair(answer: object) -> None:
     exercise.require(pair[0] != pair[1], "a pixel is not a pair with itself: mask the diagonal.")
     exercise.require(
         set(pair) != {1, 2},
-        "both signs are wrong there: the target's output decreases, the others increase. The "
-        "product is large all the same: mask it.",
+        "both signs are wrong there: the target's output decreases, and the others increase. The "
+        "product is large anyway: mask it.",
     )
     everywhere = torch.ones(1, 12, dtype=torch.bool)
     best = set(most_salient(alpha[None], beta[None], everywhere, pixels=2)[0][0].tolist())
@@ -115,3 +118,39 @@ def check_restore(answer: object) -> None:
             f"pixel {tuple(pixel)} can still be reset: {int(changed.sum())} of them are changed.",
         )
     exercise.confirm("Decisions alone are enough, without gradients or scores.")
+
+
+def check_fewer(answer: object) -> None:
+    """Check `attack(model, images, labels)`: adversarial images (N, 1, 28, 28), few pixels changed.
+
+    Each of 25 digits may be shown to the model 150 times. The mean number of changed pixels must be
+    at most three quarters of what JSMA on the softmax needs.
+    """
+    exercise = Exercise("A quarter fewer pixels")
+    model = zoo.load("s3-cnn")
+    drawn = datasets.load("mnist", "test").take(60, Generator().manual_seed(617))
+    with torch.no_grad():
+        right = (model(drawn.images).argmax(dim=1) == drawn.labels).nonzero()[:25, 0]
+    images, labels = drawn.images[right], drawn.labels[right]
+    metered = Metered(exercise, model, 150 * len(images))
+    solve = exercise.solution(answer, metered, images[:2], labels[:2])
+    if solve is None:
+        return
+    metered.shown = 0
+    moved = require_budget(
+        exercise, images, solve(metered, images.clone(), labels.clone()), epsilon=1.0
+    )
+    with torch.no_grad():
+        missed = int((model(moved).argmax(dim=1) == labels).sum())
+    exercise.require(
+        missed == 0, f"{missed} of {len(images)} digits are still classified correctly."
+    )
+    mean = float(distances(moved - images, "l0").mean())
+    found = jsma(model, images, labels)
+    bar = 0.75 * float(distances(found.images - images, "l0").mean())
+    exercise.require(
+        mean <= bar,
+        f"you change {mean:.2f} pixels on average; the bar is {bar:.2f}. A greedy choice is never "
+        "taken back: let all pixels move first, and remove the least useful ones.",
+    )
+    exercise.confirm(f"{mean:.2f} pixels on average; three quarters of JSMA's are {bar:.2f}.")

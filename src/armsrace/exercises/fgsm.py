@@ -1,13 +1,15 @@
-"""Checks of the exercises on FGSM: a targeted step, a step without labels, an exact distance."""
+"""Checks of the exercises on FGSM: steps, an exact distance, the gradient of another image."""
 
 from __future__ import annotations
 
 import torch
 from torch import Generator, Tensor
 
+from armsrace import datasets
 from armsrace.attacks import fgsm
 from armsrace.contracts import Model
-from armsrace.exercises import Exercise
+from armsrace.exercises import Exercise, Metered, require_budget
+from armsrace.models import zoo
 
 EPSILON = 0.2
 
@@ -32,7 +34,7 @@ def check_targeted_step(answer: object) -> None:
     """
     model, images, predictions = _problem()
     targets = (predictions + 1) % 5
-    exercise = Exercise("Towards a target")
+    exercise = Exercise("Toward a target")
     solve = exercise.solution(answer, model, images, targets, EPSILON)
     if solve is None:
         return
@@ -46,10 +48,10 @@ def check_targeted_step(answer: object) -> None:
     )
     exercise.require(
         torch.allclose(x_adv, right, atol=1e-6),
-        "some pixel differs from x − ε sign ∇J(x, target); take the gradient of the target's "
+        "some pixel differs from x − ε sign ∇L(x, target); take the gradient of the target's "
         "loss with respect to the image, summed over the batch.",
     )
-    exercise.confirm("One sign turns “away from the label” into “toward the target”.")
+    exercise.confirm("One sign turns “away from the label” into “toward the target.”")
 
 
 def check_step_without_labels(answer: object) -> None:
@@ -73,7 +75,7 @@ def check_step_without_labels(answer: object) -> None:
     right = fgsm(model, images, predictions, epsilon=EPSILON).images
     exercise.require(
         torch.allclose(x_adv, right, atol=1e-6),
-        "some pixel differs from x + ε sign ∇J(x, prediction); the prediction is the class "
+        "some pixel differs from x + ε sign ∇L(x, prediction); the prediction is the class "
         "with the largest logit.",
     )
     exercise.confirm("A step that never used the label cannot leak it.")
@@ -133,4 +135,31 @@ def _require_step(exercise: Exercise, x_adv: object, images: Tensor) -> None:
         abs(largest - EPSILON) < 1e-5,
         f"no pixel may change by more than ε = {EPSILON}, and most change by exactly ε; your "
         f"largest change is {largest:.3g}.",
+    )
+
+
+def check_elsewhere(answer: object) -> None:
+    """Check `attack(model, images, labels, epsilon)`: (N, 1, 28, 28) within ‖δ‖∞ ≤ ε.
+
+    The model was trained on FGSM images of the same ε, and withstands FGSM. Each of 100 digits may
+    be shown to it twice. At least 60 must be misclassified.
+    """
+    exercise, epsilon = Exercise("The gradient of another image"), 0.3
+    sample = datasets.load("mnist", "test").take(100, Generator().manual_seed(314))
+    model = zoo.load("s3-cnn-fgsm")
+    metered = Metered(exercise, model, 2 * len(sample))
+    solve = exercise.solution(answer, metered, sample.images, sample.labels, epsilon)
+    if solve is None:
+        return
+    metered.shown = 0
+    found = solve(metered, sample.images.clone(), sample.labels.clone(), epsilon)
+    moved = require_budget(exercise, sample.images, found, epsilon)
+    fooled = int((model(moved).argmax(dim=1) != sample.labels).sum())
+    exercise.require(
+        fooled >= 60,
+        f"{fooled} of 100 digits are misclassified; the bar is 60. The gradient at the image "
+        "itself points the wrong way: take it at a point nearby, or at a paler image.",
+    )
+    exercise.confirm(
+        f"{fooled} of 100 digits are misclassified, by one step from the image that FGSM starts at."
     )

@@ -1,13 +1,16 @@
-"""Checks of the exercises on hidden layers: relative changes, perplexity, a boundary."""
+"""Checks of the exercises on hidden layers: changes, perplexity, a boundary, a detector."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
-from armsrace.exercises import Exercise
+from armsrace import datasets
+from armsrace.exercises import Exercise, require_budget
+from armsrace.losses import margin
+from armsrace.models import zoo
 
 
 def check_relative_change(answer: object) -> None:
@@ -36,7 +39,7 @@ def check_relative_change(answer: object) -> None:
         / after.flatten(1).norm(dim=1),
         "each image has its own norm; do not divide by the batch's.": change.norm(dim=1)
         / size.norm(),
-        "that is the mean of the relative changes of single units; take the norms first.": (
+        "that is the mean of the relative changes of single units. Take the norms first.": (
             change / size
         )
         .abs()
@@ -89,20 +92,24 @@ def check_perplexity(answer: object) -> None:
         f"at σ = 1 the distances given have perplexity {values['']:.4f}; yours is {found:.4g}.",
     )
     wide, right = float(solve(squared, 3.0)), _perplexity(-squared / 18)
-    exercise.require(abs(wide - right) < 1e-4, "at σ = 3 it is wrong: divide by σ², not by σ.")
+    exercise.require(
+        abs(wide - right) < 1e-4, "at σ = 3 the result is wrong: divide by σ², not by σ."
+    )
     far = float(solve(squared + 4000, 1.0))
     exercise.require(
         abs(far - values[""]) < 1e-4,
-        "adding a constant to all squared distances must change nothing, but far points "
-        "underflow: use softmax, which subtracts the largest exponent first.",
+        "adding a constant to all squared distances must not change the result, but the "
+        "exponentials underflow: use softmax, which subtracts the largest exponent first.",
     )
     outlier = float(solve(torch.cat([squared, squared.new_tensor([1e6])]), 1.0))
     exercise.require(
         abs(outlier - values[""]) < 1e-4,
-        "a neighbor that is very far must not count. The limit of p log p is 0, "
+        "a neighbor that is very far away must not count. The limit of p log p is 0, "
         "but 0 · log 0 is NaN: use torch.xlogy(p, p).",
     )
-    exercise.confirm("It is a soft count of neighbors; σ is chosen for each point to match it.")
+    exercise.confirm(
+        "It is a soft count of neighbors. For each point, t-SNE chooses σ to match a given count."
+    )
 
 
 def _perplexity(logits: Tensor) -> float:
@@ -114,7 +121,7 @@ def check_shortest_move(answer: object) -> None:
     """Check `shortest_move(hidden, weight, bias, source, target)`: (N,) lengths in hidden space.
 
     hidden: (N, R). weight (K, R) and bias (K,): the last layer. The result is the smallest ‖Δh‖₂
-    after which the target's logit equals the source's; 0 if it is already larger.
+    after which the target's logit equals the source's, or 0 if it is already larger.
     """
     draws = Generator().manual_seed(12)
     weight = torch.randn(4, 6, generator=draws, dtype=torch.float64)
@@ -147,4 +154,68 @@ def check_shortest_move(answer: object) -> None:
         torch.allclose(found, (-gap / normal.norm()).clamp_min(0)),
         "that is not the smallest length.",
     )
-    exercise.confirm("A boundary may be much nearer than the digits of the other class.")
+    exercise.confirm("The boundary can be much nearer than any digit of the other class.")
+
+
+class NeighborDetector:
+    """A network, and a second classifier by the nearest digits in its last hidden layer.
+
+    Args:
+        network: whose last module is linear.
+        bank: (M, 1, 28, 28), with their labels.
+        labels: (M,).
+        spare: images of which 5 % are rejected; they set the threshold.
+    """
+
+    travels = ("network", "neighbors", "doubt", "accepts", "threshold")
+
+    def __init__(self, network: nn.Sequential, bank: Tensor, labels: Tensor, spare: Tensor) -> None:
+        self.network, self.body, self.labels = network, network[:-1], labels
+        with torch.no_grad():
+            self.bank = self.body(bank)
+        self.threshold = float(self.doubt(spare).quantile(0.95))
+
+    def neighbors(self, images: Tensor) -> Tensor:
+        """Minus the distance to the nearest digit of each class in the bank, (N, 10)."""
+        gaps = torch.cdist(self.body(images), self.bank)
+        return -torch.stack([gaps[:, self.labels == k].amin(1) for k in range(10)], dim=1)
+
+    @torch.no_grad()
+    def doubt(self, images: Tensor) -> Tensor:
+        """How much nearer a digit of another class is than one of the predicted class, (N,)."""
+        return margin(self.neighbors(images), self.network(images).argmax(1))
+
+    def accepts(self, images: Tensor) -> Tensor:
+        """Whether the doubt is at most the threshold, (N,) bool."""
+        return self.doubt(images) <= self.threshold
+
+
+def check_evade(answer: object) -> None:
+    """Check `attack(detector, images, labels, epsilon)`: (N, 1, 28, 28) within ‖δ‖∞ ≤ ε.
+
+    detector: `NeighborDetector`. At least 28 of 40 digits must be misclassified and accepted.
+    """
+    exercise, epsilon = Exercise("Past the neighbors"), 0.15
+    drawn = datasets.load("mnist", "test").take(700, Generator().manual_seed(1103))
+    parts, classes = drawn.images.split((400, 200, 100)), drawn.labels.split((400, 200, 100))
+    network = zoo.load("s3-cnn")
+    assert isinstance(network, nn.Sequential)
+    detector = NeighborDetector(network, parts[0], classes[0], parts[1])
+    with torch.no_grad():
+        right = (network(parts[2]).argmax(1) == classes[2]) & detector.accepts(parts[2])
+    images, labels = parts[2][right][:40], classes[2][right][:40]
+    solve = exercise.solution(answer, detector, images, labels, epsilon)
+    if solve is None:
+        return
+    found = solve(detector, images.clone(), labels.clone(), epsilon)
+    moved = require_budget(exercise, images, found, epsilon)
+    with torch.no_grad():
+        wrong = network(moved).argmax(1) != labels
+    passed = int((wrong & detector.accepts(moved)).sum())
+    exercise.require(
+        passed >= 28,
+        f"{int(wrong.sum())} of {len(images)} digits are misclassified, and {passed} of these are "
+        "accepted; the bar is 28. The two classifiers have different scales: try several weights "
+        "and keep what works for each image.",
+    )
+    exercise.confirm(f"{passed} of {len(images)} digits are misclassified and accepted.")

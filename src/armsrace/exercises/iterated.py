@@ -1,11 +1,13 @@
-"""Checks of the exercises on iterated attacks: projection, number of steps, several starts."""
+"""Checks of the exercises on iterated attacks: projection, steps, starts, three networks."""
 
 from __future__ import annotations
 
 import torch
 from torch import Generator, Tensor
 
-from armsrace.exercises import Exercise
+from armsrace import datasets
+from armsrace.exercises import Exercise, require_budget
+from armsrace.models import zoo
 from armsrace.norms import project
 
 
@@ -47,7 +49,7 @@ def check_project_l2(answer: object) -> None:
 
 
 def check_enough_steps(answer: object) -> None:
-    """Check `enough_steps(epsilon, step_size, random_start)`: how many steps reach all the ball.
+    """Check `enough_steps(epsilon, step_size, random_start)`: how many steps reach the whole ball.
 
     The result is the smallest number of sign steps after which each pixel can have reached either
     end of [−epsilon, epsilon], wherever the attack starts.
@@ -61,12 +63,13 @@ def check_enough_steps(answer: object) -> None:
         still == int(still) and drawn == int(drawn), "a number of steps is a whole number."
     )
     exercise.require(still != 3, "three steps of 0.08 end at 0.24: round up.")
-    exercise.require(still == 4, f"from the image, 0.3 takes 4 steps of 0.08; yours says {still}.")
+    exercise.require(still == 4, f"from the image, 0.3 takes 4 steps of 0.08, not {still}.")
     exercise.require(
         drawn != still, "a random start may lie at one end of the ball, and the goal at the other."
     )
     exercise.require(
-        drawn == 8, f"from one end of the ball to the other it is 0.6: 8 steps, not {drawn}."
+        drawn == 8,
+        f"from one end of the ball to the other is 0.6, which takes 8 steps, not {drawn}.",
     )
     exercise.require(
         (solve(0.1, 0.03, False), solve(0.1, 0.03, True)) == (4, 7),
@@ -103,3 +106,26 @@ def check_best_start(answer: object) -> None:
     )
     exercise.require(torch.equal(values, right), "choose the start image by image.")
     exercise.confirm("An image that was fooled leaves the batch, so restarts get cheaper.")
+
+
+def check_fool_all(answer: object) -> None:
+    """Check `attack(models, images, labels, epsilon)`: (N, 1, 28, 28) within ‖δ‖∞ ≤ ε.
+
+    One image must fool all three models. At least 25 of 50 digits must do so.
+    """
+    exercise, epsilon = Exercise("One image for three networks"), 0.2
+    sample = datasets.load("mnist", "test").take(50, Generator().manual_seed(628))
+    models = [zoo.load(name) for name in ("s3-cnn", "maxout", "carlini-wagner")]
+    solve = exercise.solution(answer, models, sample.images, sample.labels, epsilon)
+    if solve is None:
+        return
+    found = solve(models, sample.images.clone(), sample.labels.clone(), epsilon)
+    moved = require_budget(exercise, sample.images, found, epsilon)
+    wrong = torch.stack([model(moved).argmax(dim=1) != sample.labels for model in models])
+    fooled = int(wrong.all(dim=0).sum())
+    exercise.require(
+        fooled >= 25,
+        f"{fooled} of 50 digits fool all three networks; the bar is 25. One by one they are fooled "
+        f"by {', '.join(str(int(row.sum())) for row in wrong)}. Let every step follow all three.",
+    )
+    exercise.confirm(f"{fooled} of 50 digits fool all three networks with one image.")

@@ -1,4 +1,4 @@
-"""Checks of the exercises on training in one step: the loss, label leaking, a coin toss."""
+"""Checks of the exercises on training in one step: the loss, leaking, a coin toss, transfer."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from armsrace.attacks import fgsm
-from armsrace.exercises import Exercise
+from armsrace import datasets
+from armsrace.attacks import bim, fgsm
+from armsrace.exercises import Exercise, require_budget
+from armsrace.models import zoo
 
 
 def _model() -> Callable[[Tensor], Tensor]:
@@ -53,7 +55,7 @@ def check_mixed_loss(answer: object) -> None:
         abs(float(found) - float(right)) < 1e-4,
         f"for alpha = 0.25 the loss is {float(right):.4f}, yours {float(found):.4f}.",
     )
-    exercise.confirm("Any attack can take the place of FGSM; the loss stays the same.")
+    exercise.confirm("Any attack can take the place of FGSM. The loss stays the same.")
 
 
 def check_blind_step(answer: object) -> None:
@@ -75,7 +77,7 @@ def check_blind_step(answer: object) -> None:
     )
     exercise.require(
         not torch.allclose(found, (2 * images - right).clamp(0, 1), atol=1e-5),
-        "that step makes the model more confident: increase the loss.",
+        "that step makes the model more confident: step so that the loss increases.",
     )
     exercise.require(
         torch.allclose(found, right, atol=1e-5),
@@ -85,10 +87,10 @@ def check_blind_step(answer: object) -> None:
 
 
 def check_toss(answer: object) -> None:
-    """Check `toss_and_step(model, images, labels, epsilon, alpha, coins)`: RAND+FGSM.
+    """Check `toss_and_step(model, images, labels, epsilon, a, coins)`: RAND+FGSM.
 
-    coins: (N, C, H, W) of ±1. The first move is alpha times the coins, the second a sign step along
-    the gradient there; together they stay within epsilon and the box.
+    coins: (N, C, H, W) of ±1. The first move is a times the coins, and the second is a sign step
+    along the gradient there. Together they stay within epsilon and the box.
     """
     draws = Generator().manual_seed(12)
     weights = torch.randn(9, 3, generator=draws)
@@ -116,16 +118,47 @@ def check_toss(answer: object) -> None:
     exercise.require(bool(found.min() >= 0 and found.max() <= 1), "pixels leave [0, 1]: clip them.")
     exercise.require(
         bool((found - images).abs().max() < 0.2 + 1e-5),
-        "toss and step together leave the budget: the step has what the toss leaves of it.",
+        "toss and step together leave the budget: the step may use only what the toss leaves.",
     )
     start = (images + 0.05 * coins).clamp(0, 1)
     at_image = (start + 0.15 * sign(images)).clamp(0, 1)
     exercise.require(
         not torch.allclose(found, at_image, atol=1e-5),
-        "take the gradient after the toss: the one at the image is what the network may mask.",
+        "take the gradient after the toss: the network may mask its gradient at the image itself.",
     )
     exercise.require(
         torch.allclose(found, (start + 0.15 * sign(start)).clamp(0, 1), atol=1e-5),
-        "that is not a move by the coins and a sign step of ε − α along the gradient there.",
+        "that is not a move by the coins and a sign step of ε − a along the gradient there.",
     )
-    exercise.confirm("The toss costs a part of the budget and leaves the bend at the image.")
+    exercise.confirm(
+        "The toss costs part of the budget, but it escapes the curved loss at the image."
+    )
+
+
+def check_strangers(answer: object) -> None:
+    """Check `attack(sources, images, labels, epsilon)`: (N, 1, 28, 28) within ‖δ‖∞ ≤ ε = 0.3.
+
+    sources: three models that had no part in the training of the hidden one. Of 60 digits, at least
+    four more must be misclassified by the hidden model than under ten steps of BIM on the first
+    source.
+    """
+    exercise, epsilon = Exercise("Strangers together"), 0.3
+    sample = datasets.load("mnist", "test").take(60, Generator().manual_seed(310))
+    images, labels = sample.images, sample.labels
+    sources = [zoo.load(name) for name in ("tramer-b", "s3-cnn", "maxout")]
+    solve = exercise.solution(answer, sources, images[:2], labels[:2], epsilon)
+    if solve is None:
+        return
+    found = solve(sources, images.clone(), labels.clone(), epsilon)
+    moved = require_budget(exercise, images, found, epsilon)
+    hidden = zoo.load("tramer-a-ensemble")
+    alone = bim(sources[0], images, labels, epsilon=epsilon, steps=10, step_size=epsilon / 10)
+    with torch.no_grad():
+        fooled = int((hidden(moved).argmax(dim=1) != labels).sum())
+        bar = int((hidden(alone.images).argmax(dim=1) != labels).sum()) + 4
+    exercise.require(
+        fooled >= bar,
+        f"{fooled} of {len(images)} digits are misclassified by the hidden network; the bar is "
+        f"{bar}. Attack all three sources at once: what fools them together transfers better.",
+    )
+    exercise.confirm(f"{fooled} of {len(images)} digits fool a network that you have not seen.")

@@ -1,4 +1,4 @@
-"""Checks of the exercises on PGD training: a new gradient, a filter's threshold, a divergence."""
+"""Checks of the exercises on PGD training: a gradient, a threshold, a divergence, a cliff."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from armsrace.exercises import Exercise
+from armsrace import datasets
+from armsrace.exercises import Exercise, Metered, require_budget
+from armsrace.models import zoo
 
 
 def check_reopened(answer: object) -> None:
@@ -57,7 +59,7 @@ def check_wakes(answer: object) -> None:
         isinstance(found, Tensor) and found.shape == (5,), "return one level for each filter."
     )
     exercise.require(
-        abs(float(found[0]) - 1.2) > 1e-5, "a patch meets all weights of a filter: sum them."
+        abs(float(found[0]) - 1.2) > 1e-5, "all weights of a filter act on a patch: sum them."
     )
     exercise.require(
         torch.allclose(found[:2], torch.tensor([0.3, 0.4]), atol=1e-5),
@@ -65,11 +67,11 @@ def check_wakes(answer: object) -> None:
     )
     exercise.require(
         bool(found[2] == torch.inf),
-        "the third filter has negative weights and a negative bias: no gray level wakes it.",
+        "the third filter has negative weights and a negative bias: it never responds.",
     )
     exercise.require(
         bool((found[3:] == 0).all()),
-        "a positive bias responds to a black patch already: its level is 0.",
+        "a filter with a positive bias responds even to a black patch: its level is 0.",
     )
     exercise.confirm("A change that stays below the level does not get past the first layer.")
 
@@ -111,4 +113,32 @@ def check_divergence(answer: object) -> None:
         bool(torch.isfinite(large).all()),
         "a confidence that rounds to 0 has no logarithm: use log_softmax.",
     )
-    exercise.confirm("It is 0 where the confidences agree, whatever the label says.")
+    exercise.confirm("It is 0 where the confidences agree, whatever the label is.")
+
+
+def check_over_the_cliff(answer: object) -> None:
+    """Check `attack(model, images, labels, epsilon)`: (N, 1, 28, 28) within ‖δ‖∞ ≤ ε = 0.35.
+
+    The model was trained against PGD at ε = 0.3. It may be queried 30 times per digit, for 40
+    digits. At least 30 must be misclassified.
+    """
+    exercise, epsilon = Exercise("Over the cliff"), 0.35
+    sample = datasets.load("mnist", "test").take(40, Generator().manual_seed(313))
+    model = zoo.load("madry-pgd")
+    metered = Metered(exercise, model, 30 * len(sample))
+    solve = exercise.solution(answer, metered, sample.images[:2], sample.labels[:2], epsilon)
+    if solve is None:
+        return
+    metered.shown = 0
+    found = solve(metered, sample.images.clone(), sample.labels.clone(), epsilon)
+    moved = require_budget(exercise, sample.images, found, epsilon)
+    with torch.no_grad():
+        fooled = int((model(moved).argmax(dim=1) != sample.labels).sum())
+    exercise.require(
+        fooled >= 30,
+        f"{fooled} of 40 digits are misclassified; the bar is 30. A pixel below the threshold has "
+        "no effect: begin with steps as large as the budget, and let them shrink.",
+    )
+    exercise.confirm(
+        f"{fooled} of 40 digits are misclassified, at an ε one sixth beyond the training budget."
+    )

@@ -1,11 +1,14 @@
-"""Checks of the exercises on the physical world: destruction rate, clipping, averaged model."""
+"""Checks of the exercises on the physical world: destruction, clipping, averaging, a camera."""
 
 from __future__ import annotations
 
 import torch
 from torch import Generator, Tensor
 
-from armsrace.exercises import Exercise, ExerciseError
+from armsrace import datasets
+from armsrace.attacks import physical
+from armsrace.exercises import Exercise, ExerciseError, Metered, require_budget
+from armsrace.models import zoo
 
 
 def check_destruction(answer: object) -> None:
@@ -28,7 +31,7 @@ def check_destruction(answer: object) -> None:
         3 / 6: "a transformation cannot destroy an image that was misclassified when clean.",
         1 / 8: "divide by the images that were successfully attacked, not by all.",
         1 / 6: "divide by the images that are correct when clean and wrong when attacked.",
-        3 / 4: "that is the fraction that survives the transformation; count what it destroys.",
+        3 / 4: "that is the share that survives the transformation; count what is destroyed.",
     }
     for wrong, hint in hints.items():
         exercise.require(abs(value - wrong) > 1e-6, hint)
@@ -124,3 +127,36 @@ def check_averaged(answer: object) -> None:
             "Exercise “Attack through the camera”: the result must keep the gradient."
         ) from error
     exercise.confirm("Any attack on this callable is now an attack through the camera.")
+
+
+def check_cheap_shots(answer: object) -> None:
+    """Check `attack(model, images, labels, epsilon)`: (N, 1, 28, 28) within ‖δ‖∞ ≤ ε = 0.2.
+
+    Each of 40 digits may be shown to the model 25 times. A camera of strength 2, whose draws are
+    hidden, takes five pictures of each image. At least 65 % of them must be misclassified.
+    """
+    exercise, epsilon = Exercise("A cheap way through the camera"), 0.2
+    model = zoo.load("s3-cnn")
+    drawn = datasets.load("mnist", "test").take(60, Generator().manual_seed(305))
+    with torch.no_grad():
+        right = (model(drawn.images).argmax(dim=1) == drawn.labels).nonzero()[:40, 0]
+    images, labels = drawn.images[right], drawn.labels[right]
+    metered = Metered(exercise, model, 25 * len(images))
+    solve = exercise.solution(answer, metered, images[:2], labels[:2], epsilon)
+    if solve is None:
+        return
+    metered.shown = 0
+    found = solve(metered, images.clone(), labels.clone(), epsilon)
+    moved = require_budget(exercise, images, found, epsilon)
+    hidden, fooled, pictures = Generator().manual_seed(99), 0, 5
+    with torch.no_grad():
+        for _ in range(pictures):
+            shots = physical.camera(moved, hidden, 2.0)
+            fooled += int((model(shots).argmax(dim=1) != labels).sum())
+    share = fooled / (pictures * len(images))
+    exercise.require(
+        share >= 0.65,
+        f"{share:.0%} of the pictures are misclassified; the bar is 65 %. Attack a new photograph "
+        "in each step, and let the steps share what they learn.",
+    )
+    exercise.confirm(f"{share:.0%} of the pictures are misclassified, for one photograph per step.")

@@ -1,7 +1,7 @@
 """Checks of the exercises on proofs.
 
-A dual by hand, the least value of a tangent, a box by hand, certifying by counting, and a false
-certificate.
+A dual by hand, the least value of a tangent, a box by hand, certifying by counting, a false
+certificate, and slopes in place of boxes.
 """
 
 from __future__ import annotations
@@ -12,9 +12,13 @@ from typing import Any
 
 import torch
 from scipy import stats
-from torch import Tensor
+from torch import Generator, Tensor, nn
+from torch.nn import functional
 
+from armsrace import datasets
+from armsrace.defenses import certified, interval_bounds
 from armsrace.exercises import Exercise
+from armsrace.models import zoo
 
 SIGMA, DRAWS = 0.5, 100
 
@@ -35,14 +39,14 @@ def check_dual(answer: object) -> None:
     )
     exercise.require(
         abs(s - best) < 1e-3,
-        "the least value of F_s is 4s − 4s² / (1 + s/2); where is its derivative by s zero?",
+        "the minimum of F_s is 4s − 4s² / (1 + s/2); where is its derivative in s zero?",
     )
     exercise.require(
-        abs(radius - squared) > 1e-3, "that is the squared distance: the radius is its root."
+        abs(radius - squared) > 1e-3, "that is the squared distance: the radius is its square root."
     )
     exercise.require(
         abs(radius - math.sqrt(squared)) < 1e-3,
-        "the radius is the root of the least value of F_s at your s.",
+        "the radius is the square root of the minimum of F_s at your s.",
     )
     exercise.confirm("At δ = 4 − 2√2 both costs are equal, and the radius is exactly that δ.")
 
@@ -66,7 +70,7 @@ def check_tangent(answer: object) -> None:
         away = float(value + torch.minimum(slope * low, slope * high).sum())
         exercise.require(
             abs(found - away) > 1e-9 or abs(right - away) < 1e-9,
-            "the tangent is at the point: measure each end from there.",
+            "the tangent touches at the point: measure each end from there.",
         )
         exercise.require(
             found <= right + 1e-9,
@@ -74,9 +78,9 @@ def check_tangent(answer: object) -> None:
         )
         exercise.require(
             found >= right - 1e-9,
-            f"that is below the tangent's least value, {right:.4f}: a valid bound, but a weak one.",
+            f"that is below the tangent's minimum, {right:.4f}: a valid bound, but a weak one.",
         )
-    exercise.confirm("With exact numbers these lines are the whole of the checker.")
+    exercise.confirm("With exact numbers these lines are the whole checker.")
 
 
 def check_box(answer: object) -> None:
@@ -106,7 +110,9 @@ def check_box(answer: object) -> None:
     exercise.require(
         (least, greatest) == (0, 1), "with s = x₁ + x₂, z is s as long as s <= 1, and then 1."
     )
-    exercise.confirm("The bounds forget that both units see the same x: they are three times wide.")
+    exercise.confirm(
+        "The bounds forget that both units see the same x, so they are three times too wide."
+    )
 
 
 def check_certify(answer: object) -> None:
@@ -128,12 +134,12 @@ def check_certify(answer: object) -> None:
         right = sigma * stats.norm.ppf(lower)
         label, radius = _numbers(exercise, solve(first, second, sigma, alpha), 2, pair)
         exercise.require(
-            math.isfinite(radius), "all draws for one class do not make its probability 1."
+            math.isfinite(radius), "even if all draws are for one class, its probability is not 1."
         )
         plain = sigma * stats.norm.ppf(min(counts / draws, 1 - 1e-12))
         exercise.require(
             abs(radius - plain) > 1e-3,
-            "the fraction is an estimate, above the truth half of the time: use its lower bound.",
+            "the fraction is too large about half of the time: use its lower bound.",
         )
         both = sigma * stats.norm.ppf(stats.beta.ppf(alpha / 2, counts, draws - counts + 1))
         exercise.require(abs(radius - both) > 1e-6, "the bound is one-sided: alpha is not halved.")
@@ -220,3 +226,122 @@ def _linear_votes(count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     noise = torch.randn(count, DRAWS, 5, generator=generator).double()
     ones = ((points[:, None] + SIGMA * noise) @ weights + bias > 0).sum(dim=1)
     return points, weights, bias, torch.stack([DRAWS - ones, ones], dim=1)
+
+
+class SlopedBound:
+    """Lower bounds on a ReLU network's margins in boxes of images: any slopes in [0, 1] prove.
+
+    A ReLU whose input may have both signs is at least s times its input, for each slope s in
+    [0, 1], and at most the chord. The sign of what comes behind it tells which of both is used.
+
+    Args:
+        network: convolutions, ReLUs, a flattening and linear layers in a row.
+        images: (N, C, H, W), with their labels (N,).
+        labels: the true classes.
+        epsilon: half the width of the boxes, in the pixel range.
+    """
+
+    travels = ("boxes", "labels", "lower", "upper")
+
+    def __init__(
+        self, network: nn.Sequential, images: Tensor, labels: Tensor, epsilon: float
+    ) -> None:
+        self.layers, self.labels, self.classes = list(network), labels, 10
+        self.lower, self.upper = (images - epsilon).clamp(0, 1), (images + epsilon).clamp(0, 1)
+        self.shapes: list[torch.Size] = []
+        self.boxes: list[tuple[Tensor, Tensor]] = []
+        hidden = images
+        with torch.no_grad():
+            for place, layer in enumerate(self.layers):
+                self.shapes.append(hidden.shape[1:])
+                if isinstance(layer, nn.ReLU):
+                    before = nn.Sequential(*self.layers[:place])
+                    self.boxes.append(interval_bounds(before, self.lower, self.upper))
+                hidden = layer(hidden)
+
+    def __call__(self, slopes: Sequence[Tensor]) -> Tensor:
+        """Lower bounds on z_y − z_c (N, 10), ∞ for the true class; the slopes get a gradient."""
+        eye = torch.eye(self.classes).to(self.lower)
+        rows, offset = eye[self.labels][:, None] - eye, self.lower.new_zeros(1)
+        slopes = list(slopes)
+        boxes = list(self.boxes)
+        for layer, shape in zip(reversed(self.layers), reversed(self.shapes), strict=True):
+            if isinstance(layer, nn.ReLU):
+                low, high = boxes.pop()
+                mixed = (low < 0) & (high > 0)
+                alive = (low >= 0).to(low)
+                chord = torch.where(mixed, high / (high - low).clamp_min(1e-12), alive)
+                lifted = torch.where(mixed, -low * chord, torch.zeros_like(low))
+                flat = torch.where(mixed, slopes.pop(), alive)
+                up, down = rows.clamp_min(0), rows.clamp_max(0)
+                offset = offset + (down * lifted[:, None]).flatten(2).sum(2)
+                rows = up * flat[:, None] + down * chord[:, None]
+            elif isinstance(layer, nn.Conv2d):
+                assert layer.bias is not None and isinstance(layer.padding, tuple)
+                offset = offset + (rows.sum((3, 4)) * layer.bias).sum(2)
+                missing = [
+                    wanted - ((size - 1) * step - 2 * pad + kernel)
+                    for wanted, size, step, pad, kernel in zip(
+                        shape[1:], rows.shape[3:], layer.stride, layer.padding, layer.kernel_size,
+                        strict=True,
+                    )
+                ]  # fmt: skip
+                rows = functional.conv_transpose2d(
+                    rows.flatten(0, 1), layer.weight, None, layer.stride, layer.padding, missing
+                ).view(len(self.labels), self.classes, *shape)
+            elif isinstance(layer, nn.Linear):
+                offset, rows = offset + rows @ layer.bias, rows @ layer.weight
+            else:
+                rows = rows.view(len(self.labels), self.classes, *shape)
+        center, radius = (self.lower + self.upper) / 2, (self.upper - self.lower) / 2
+        least = (rows * center[:, None] - rows.abs() * radius[:, None]).flatten(2).sum(2) + offset
+        return least.scatter(1, self.labels[:, None], torch.inf)
+
+
+def check_slopes(answer: object) -> None:
+    """Check `choose(bound)`: one tensor of slopes in [0, 1] for each ReLU of `bound.boxes`.
+
+    bound: `SlopedBound` of an ordinary network at ε = 0.0075. At least four digits more must be
+    proved than by slopes that are all 0 or all 1.
+    """
+    exercise, epsilon = Exercise("Better than boxes"), 0.0075
+    network = zoo.load("s3-cnn")
+    assert isinstance(network, nn.Sequential)
+    for parameter in network.parameters():
+        parameter.requires_grad_(False)
+    sample = datasets.load("mnist", "test").take(60, Generator().manual_seed(22))
+    right = network(sample.images).argmax(1) == sample.labels
+    bound = SlopedBound(network, sample.images[right][:40], sample.labels[right][:40], epsilon)
+    solve = exercise.solution(answer, bound)
+    if solve is None:
+        return
+    found = solve(bound)
+    shapes = [low.shape for low, _ in bound.boxes]
+    exercise.require(
+        isinstance(found, Sequence)
+        and [part.shape for part in found if isinstance(part, Tensor)] == shapes,
+        f"return a list of {len(shapes)} tensors of slopes, shaped like the boxes.",
+    )
+    exercise.require(
+        all(bool(((part >= 0) & (part <= 1)).all()) for part in found),
+        "a slope outside [0, 1] proves nothing.",
+    )
+
+    def proved(slopes: Sequence[Tensor]) -> int:
+        with torch.no_grad():
+            return int((bound(slopes) > 0).all(dim=1).sum())
+
+    ours = proved([part.detach() for part in found])
+    constant = [
+        proved([torch.full_like(low, slope) for low, _ in bound.boxes]) for slope in (0.0, 1.0)
+    ]
+    exercise.require(
+        ours >= max(constant) + 4,
+        f"{ours} digits are proved. Slopes of 0 prove {constant[0]}, slopes of 1 {constant[1]}; "
+        "the bar is four more than the better. Look at a single unit: which line leaves less area?",
+    )
+    by_boxes = int(certified(network, sample.images[right][:40], bound.labels, epsilon).sum())
+    exercise.confirm(
+        f"{ours} of {len(bound.labels)} digits are proved, {max(constant)} by constant slopes, "
+        f"{by_boxes} by boxes alone."
+    )

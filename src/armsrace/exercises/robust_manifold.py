@@ -1,11 +1,14 @@
-"""Checks of the exercises on robust manifolds: a multiplier, the largest jump, a bisection."""
+"""Checks of the exercises on robust manifolds: a multiplier, a jump, a bisection, far answers."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
-from armsrace.exercises import Exercise
+from armsrace.attacks.generative.overpowered import pair_starts
+from armsrace.exercises import Exercise, Metered
+from armsrace.models import zoo
+from armsrace.models.autoencoders import VariationalAutoencoder
 
 
 def check_price(answer: object) -> None:
@@ -122,3 +125,50 @@ def check_halving(answer: object) -> None:
             bool((cross.abs() < 1e-3).all()), "stay on the line between the two given latents."
         )
     exercise.confirm("It works for any continuous decoder and any classifier with two classes.")
+
+
+def check_far_apart(answer: object) -> None:
+    """Check `far_apart(classifier, decoder, starts, epsilon)`: pairs of latents (N, 2, 20).
+
+    classifier: the network trained with PGD and pairs, which may be queried 160 times per pair.
+    decoder: latents (M, 20) to images. starts: (24, 2, 20). At least 15 pairs of images must be at
+    most ε = 1.5 apart and be classified differently with a divergence of 0.5 nats or more. The
+    first images of any two of them must be more than ε apart.
+    """
+    exercise, epsilon, least = Exercise("Answers far apart"), 1.5, 0.5
+    network = zoo.load("manifold-robust").requires_grad_(False)
+    vae = zoo.load("manifold-vae").requires_grad_(False)
+    assert isinstance(vae, VariationalAutoencoder)
+    decoder = vae.decode
+    starts = pair_starts(24, 20, Generator().manual_seed(1801))
+    classifier = Metered(exercise, network, 160 * len(starts))
+    solve = exercise.solution(answer, classifier, decoder, starts[:2].clone(), epsilon)
+    if solve is None:
+        return
+    classifier.shown = 0
+    found = solve(classifier, decoder, starts.clone(), epsilon)
+    exercise.require(
+        isinstance(found, Tensor) and found.shape == starts.shape,
+        f"return two latents per start, a tensor of shape {tuple(starts.shape)}.",
+    )
+    with torch.no_grad():
+        images = decoder(found.detach().flatten(0, 1)).flatten(1)
+        log_p, log_q = network(images.view(-1, 1, 28, 28)).log_softmax(1).view(-1, 2, 10).unbind(1)
+    first, second = images.view(len(starts), 2, -1).unbind(1)
+    near = (first - second).norm(dim=1) <= epsilon + 1e-4
+    valid = near & (log_p.argmax(1) != log_q.argmax(1))
+    far = (log_p.exp() * (log_p - log_q)).sum(1) >= least
+    counted: list[Tensor] = []
+    for image in first[valid & far]:
+        if all((image - other).norm() > epsilon for other in counted):
+            counted.append(image)
+    exercise.require(
+        len(counted) >= 15,
+        f"{int(valid.sum())} of {len(starts)} pairs are valid, and {len(counted)} different ones "
+        f"have answers {least} nats apart; the bar is 15. Halving the line makes pairs valid, and "
+        "the overpowered attack drives their answers apart: combine the two.",
+    )
+    exercise.confirm(
+        f"{len(counted)} of {len(starts)} pairs: training on pairs does not find what a search "
+        "from the boundary finds."
+    )

@@ -1,11 +1,15 @@
-"""Checks of the exercises on shortest distances: a hyperplane, a median, a step of DDN."""
+"""Checks of the exercises on shortest distances: hyperplane, median, DDN, nearer in L∞."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
-from armsrace.exercises import Exercise
+from armsrace import datasets
+from armsrace.attacks import deepfool
+from armsrace.exercises import Exercise, Metered, require_budget
+from armsrace.models import zoo
+from armsrace.norms import distances
 
 
 def check_hyperplane(answer: object) -> None:
@@ -99,3 +103,39 @@ def check_sphere_step(answer: object) -> None:
             "small the gradient is, and then set the norm.",
         )
     exercise.confirm("The gradient decides only the direction, and the model's decision the norm.")
+
+
+def check_nearer_linf(answer: object) -> None:
+    """Check `attack(model, images, labels)`: adversarial images (N, 1, 28, 28), near in L∞.
+
+    Each of 25 digits may be shown to the model 60 times. The mean distance must be at most 92 % of
+    DeepFool's in L∞.
+    """
+    exercise = Exercise("Nearer in L∞")
+    model = zoo.load("s3-cnn")
+    drawn = datasets.load("mnist", "test").take(50, Generator().manual_seed(719))
+    with torch.no_grad():
+        right = (model(drawn.images).argmax(dim=1) == drawn.labels).nonzero()[:25, 0]
+    images, labels = drawn.images[right], drawn.labels[right]
+    metered = Metered(exercise, model, 60 * len(images))
+    solve = exercise.solution(answer, metered, images[:2], labels[:2])
+    if solve is None:
+        return
+    metered.shown = 0
+    moved = require_budget(
+        exercise, images, solve(metered, images.clone(), labels.clone()), epsilon=1.0
+    )
+    with torch.no_grad():
+        missed = int((model(moved).argmax(dim=1) == labels).sum())
+    exercise.require(
+        missed == 0, f"{missed} of {len(images)} digits are still classified correctly."
+    )
+    mean = float(distances(moved - images, "linf").mean())
+    found = deepfool(model, images, labels, norm="linf")
+    bar = 0.92 * float(distances(found.images - images, "linf").mean())
+    exercise.require(
+        mean <= bar,
+        f"your mean distance is {mean:.4f}; the bar is {bar:.4f}. Let ε shrink after a success "
+        "and grow after a failure, and let δ follow the sign of the gradient inside that cube.",
+    )
+    exercise.confirm(f"{mean:.4f} with at most 60 passes; 92 % of DeepFool's mean is {bar:.4f}.")

@@ -1,12 +1,15 @@
-"""Checks of the exercises on attacks that fail: zero gradients, bent losses, a scale-free loss."""
+"""Checks of the exercises on attacks that fail: zero gradients, bent losses, scales, masks."""
 
 from __future__ import annotations
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
+from torch.nn import functional
 
-from armsrace.exercises import Exercise
+from armsrace import datasets
+from armsrace.exercises import Exercise, require_budget
 from armsrace.losses import dlr, margin
+from armsrace.models import zoo
 
 
 def check_silent(answer: object) -> None:
@@ -111,3 +114,56 @@ def check_ratio(answer: object) -> None:
         "multiplying the logits by 100 must change nothing.",
     )
     exercise.confirm("No temperature can hide its gradient.")
+
+
+class ThreeMasks(nn.Module):
+    """A network behind a blur and a rounding, with logits a hundred times as large."""
+
+    travels = ("network", "smooth", "quantize")
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    @staticmethod
+    def smooth(images: Tensor) -> Tensor:
+        """The mean over 3 × 3 pixels, (N, 1, H, W)."""
+        return functional.avg_pool2d(images, 3, stride=1, padding=1)
+
+    @staticmethod
+    def quantize(images: Tensor) -> Tensor:
+        """The nearest of eight levels, (N, 1, H, W)."""
+        return (7 * images).round() / 7
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (N, 1, H, W) to logits (N, 10)."""
+        logits: Tensor = self.network(self.quantize(self.smooth(images)))
+        return 100 * logits
+
+
+def check_unmask(answer: object) -> None:
+    """Check `attack(defense, images, labels, epsilon)`: (N, 1, 28, 28) within ‖δ‖∞ ≤ ε.
+
+    defense: `ThreeMasks`, whose parts may be used. At least 40 of 50 digits must be misclassified.
+    """
+    exercise, epsilon = Exercise("Three masks at once"), 0.1
+    defense = ThreeMasks(zoo.load("s3-cnn")).eval()
+    drawn = datasets.load("mnist", "test").take(70, Generator().manual_seed(1009))
+    with torch.no_grad():
+        right = (defense(drawn.images).argmax(dim=1) == drawn.labels).nonzero()[:50, 0]
+    images, labels = drawn.images[right], drawn.labels[right]
+    solve = exercise.solution(answer, defense, images, labels, epsilon)
+    if solve is None:
+        return
+    found = solve(defense, images.clone(), labels.clone(), epsilon)
+    moved = require_budget(exercise, images, found, epsilon)
+    with torch.no_grad():
+        fooled = int((defense(moved).argmax(dim=1) != labels).sum())
+    exercise.require(
+        fooled >= 40,
+        f"{fooled} of {len(images)} digits are misclassified; the bar is 40. Which of the three "
+        "parts has a gradient, which needs a substitute, and which needs another loss?",
+    )
+    exercise.confirm(
+        f"{fooled} of {len(images)} digits are misclassified, through all three masks."
+    )

@@ -1,11 +1,13 @@
-"""Checks of the exercises on attacks without gradients: an estimate, a step, a bisection."""
+"""Checks of the exercises on attacks without gradients: an estimate, steps, squares."""
 
 from __future__ import annotations
 
 import torch
 from torch import Generator, Tensor
 
-from armsrace.exercises import Exercise
+from armsrace import datasets
+from armsrace.exercises import Exercise, ExerciseError, Metered, require_budget
+from armsrace.models import zoo
 
 
 def check_estimate(answer: object) -> None:
@@ -137,3 +139,46 @@ def check_halve(answer: object) -> None:
     )
     exercise.require(queries <= 9, f"8 halvings cost 8 queries per image; yours made {queries:g}.")
     exercise.confirm("After ten queries, 1/1000 of the line to the boundary is left.")
+
+
+def check_squares(answer: object) -> None:
+    """Check `attack(scores, images, labels, epsilon)`: (N, 1, 28, 28) within ‖δ‖∞ ≤ ε.
+
+    scores: images to logits (N, 10), without a gradient. Each of 40 digits may be shown to it 300
+    times. At least 30 must be misclassified.
+    """
+    exercise, epsilon = Exercise("Squares"), 0.2
+    model = zoo.load("s3-cnn")
+
+    def scores(images: Tensor) -> Tensor:
+        with torch.no_grad():
+            return model(images)
+
+    drawn = datasets.load("mnist", "test").take(60, Generator().manual_seed(907))
+    right = (scores(drawn.images).argmax(dim=1) == drawn.labels).nonzero()[:40, 0]
+    images, labels = drawn.images[right], drawn.labels[right]
+    metered = Metered(exercise, scores, 300 * len(images))
+    if not exercise.attempted(answer):
+        return
+    # No probe: a search may take its time, and is run once.
+    if not callable(answer):
+        raise ExerciseError(f"Exercise “Squares” asks for a function, got {answer!r}.")
+    try:
+        found = answer(metered, images.clone(), labels.clone(), epsilon)
+    except ExerciseError:
+        raise
+    except Exception as error:
+        raise ExerciseError(f"Exercise “Squares”: your function raised {error!r}.") from error
+    if not exercise.attempted(found):
+        return
+    moved = require_budget(exercise, images, found, epsilon)
+    fooled = int((scores(moved).argmax(dim=1) != labels).sum())
+    exercise.require(
+        fooled >= 30,
+        f"{fooled} of {len(images)} digits are misclassified; the bar is 30. Large squares first, "
+        "all of the budget for each pixel, and keep what lowers the lead of the true class.",
+    )
+    used = metered.shown / len(images)
+    exercise.confirm(
+        f"{fooled} of {len(images)} digits are misclassified, for {used:.0f} queries each."
+    )

@@ -19,6 +19,7 @@ from armsrace.figures.maps import (
     decision_map,
     digit_maps,
     scatter,
+    steepest_steps,
     surfaces,
 )
 from armsrace.figures.sound import masking_curve, players, spectrograms
@@ -62,6 +63,7 @@ __all__ = [
     "slider",
     "small_multiples",
     "spectrograms",
+    "steepest_steps",
     "styled",
     "surfaces",
     "table",

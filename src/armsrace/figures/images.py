@@ -20,6 +20,8 @@ PAD = 6 / 72
 """Inches between an image of a grid and its title."""
 RING = 6 / 72
 """Inches from a pixel to the ring around it."""
+DOTTED = 32
+"""Pixels of a side up to which a panel marks negative changes by dots."""
 EDGE = "#cbd2d9"
 PANEL = 1.2, 1.42, 1.12, 0.5
 """Inches of a panel: the square of an image, a row, and what is below and above the rows."""
@@ -40,6 +42,7 @@ def image_grid(
     *,
     columns: int = 5,
     size: float = 1.15,
+    rows: Sequence[str] | None = None,
     rings: Sequence[Sequence[tuple[float, float]]] | None = None,
 ) -> Plot:
     """Images in a grid, row by row, each under its title.
@@ -49,6 +52,7 @@ def image_grid(
         titles: one per image.
         columns: at most.
         size: the width of an image, in inches.
+        rows: the name of each row, at its left.
         rings: per image, the row and column of each pixel that a ring is drawn around.
     """
     if titles is not None and len(titles) != len(images):
@@ -56,11 +60,17 @@ def image_grid(
     if rings is not None and len(rings) != len(images):
         raise ValueError(f"rings must have length {len(images)}, got {len(rings)}")
     columns = min(columns, len(images))
-    rows = -(-len(images) // columns)
-    lines = max((title.count("\n") + 1 for title in titles or [] if title), default=0)
-    height = size + 0.19 * lines + 0.02
-    width = columns * size
-    plot = new_plot(width, rows * height)
+    count = -(-len(images) // columns)
+    if rows is not None and len(rows) != count:
+        raise ValueError(f"rows must have length {count}, got {len(rows)}")
+    side = 0.09 * max(len(line) for row in rows for line in row.split("\n")) + 0.1 if rows else 0.0
+    heights = []
+    for row in range(count):
+        above = titles[row * columns : (row + 1) * columns] if titles else []
+        lines = max((title.count("\n") + 1 for title in above if title), default=0)
+        heights.append(size + 0.19 * lines + 0.02)
+    width = side + columns * size
+    plot = new_plot(width, sum(heights))
     # All positions are known, in inches. One axes holds all images: an axes for each, with ticks
     # and spines, would take most of the time, and so would a layout engine.
     plot.set_layout_engine("none")
@@ -68,23 +78,26 @@ def image_grid(
     axes.set_axis_off()
     for index, image in enumerate(images):
         row, column = divmod(index, columns)
-        low = (rows - 1 - row) * height + MARGIN
+        low = sum(heights[row + 1 :]) + MARGIN
+        left = side + column * size
         # Digits are drawn as ink on paper: 0 is white and 1 is black.
-        high = _place(axes, _pixels(image), column * size, low, size, vmin=0, vmax=1)
+        high = _place(axes, _pixels(image), left, low, size, vmin=0, vmax=1)
+        if rows and column == 0:
+            axes.text(0, low + high / 2, rows[row], fontsize=11, ha="left", va="center")
         if titles and titles[index]:
-            middle, above = (column + 0.5) * size, low + high + PAD
+            middle, above = left + 0.5 * size, low + high + PAD
             axes.text(middle, above, titles[index], fontsize=11, ha="center", va="baseline")
         for y, x in rings[index] if rings else ():
-            left, right, bottom, top = axes.images[-1].get_extent()
+            start, right, bottom, top = axes.images[-1].get_extent()
             center = (
-                left + (right - left) * (x + 0.5) / image.shape[2],
+                start + (right - start) * (x + 0.5) / image.shape[2],
                 top - (top - bottom) * (y + 0.5) / image.shape[1],
             )
             # White within dark, so that one of both stands out from any ground.
             for color, line in ((INK, 2.6), ("white", 1.2)):
                 ring = Circle(center, RING, fill=False, edgecolor=color, linewidth=line)
                 axes.add_patch(ring)
-    axes.set(xlim=(0, width), ylim=(0, rows * height))
+    axes.set(xlim=(0, width), ylim=(0, sum(heights)))
     return plot
 
 
@@ -149,10 +162,13 @@ def attack_panel(
     adversarial_probabilities: Tensor,
     *,
     reach: float | None = None,
+    own_scale: bool = False,
+    rows: Sequence[str] | None = None,
 ) -> Plot:
     """One row per attack: the original, the perturbation, the adversarial, both confidences.
 
-    The perturbation is averaged over channels and drawn on one scale for all rows.
+    The perturbation is averaged over channels and drawn on one scale for all rows. In small images
+    a white dot marks each pixel whose value fell, so that the sign is not told by color alone.
 
     Args:
         clean: (N, C, H, W) in [0, 1].
@@ -160,10 +176,17 @@ def attack_panel(
         clean_probabilities: (N, K), softmax of the logits.
         adversarial_probabilities: (N, K), softmax of the logits.
         reach: the ends of the perturbation's scale, −reach and reach; by default its largest value.
+        own_scale: whether each row has a scale of its own, up to its largest change, printed above
+            it. For perturbations in different norms.
+        rows: the name of each row, above its perturbation.
     """
     if clean.shape != adversarial.shape or len(clean_probabilities) != len(clean):
         raise ValueError("clean, adversarial and the probabilities must have the same length")
+    if rows is not None and len(rows) != len(clean):
+        raise ValueError(f"rows must have length {len(clean)}, got {len(rows)}")
     delta = (adversarial - clean).detach().cpu()
+    if own_scale and reach is not None:
+        raise ValueError("reach must be None where each row has its own scale")
     reach = reach or float(delta.abs().max()) or 1.0
     count, width = len(clean), 5.6
     side, pitch, below, above = PANEL
@@ -177,13 +200,18 @@ def attack_panel(
         before, after = clean_probabilities[row], adversarial_probabilities[row]
         change = delta[row].mean(0).numpy()
         low = below + (count - 1 - row) * pitch
+        end = (float(abs(change).max()) or 1.0) if own_scale else reach
+        named = (rows[row] if rows else "", f"at most {end:.2g}" if own_scale else "")
+        largest = ", ".join(filter(None, named))
         columns: Any = (
             ("original", _verdict(before), _pixels(clean[row]), {"vmin": 0, "vmax": 1}),
-            ("perturbation", "", change, {"vmin": -reach, "vmax": reach, "cmap": DIVERGING}),
+            ("perturbation", largest, change, {"vmin": -end, "vmax": end, "cmap": DIVERGING}),
             ("adversarial", _verdict(after), _pixels(adversarial[row]), {"vmin": 0, "vmax": 1}),
         )
         for column, (heading, verdict, pixels, scale) in enumerate(columns):
             high = _place(axes, pixels, column * side, low, side, **scale)
+            if column == 1 and max(change.shape) <= DOTTED:
+                _dot(axes, change < 0, axes.images[-1].get_extent())
             title = "\n".join(line for line in (heading if row == 0 else "", verdict) if line)
             middle = (column + 0.5) * side
             axes.text(middle, low + high + PAD, title, fontsize=11, ha="center", va="baseline")
@@ -195,12 +223,22 @@ def attack_panel(
             plot.legend(loc="upper right", ncols=2, borderaxespad=0.3)
     bars.set_xlabel("class", fontsize=11)
     axes.set(xlim=(0, width), ylim=(0, height))
-    _scale(plot, reach, width, height)
+    _scale(plot, None if own_scale else reach, width, height, max(delta.shape[-2:]) <= DOTTED)
     return plot
 
 
-def _scale(plot: Plot, reach: float, width: float, height: float) -> None:
-    """Draw the scale of the perturbations along the bottom of a panel."""
+def _dot(axes: Axes, marked: Any, extent: Sequence[float]) -> None:
+    """Draw a white dot in the middle of each marked pixel (H, W) of an image."""
+    left, right, low, high = extent
+    rows, columns = marked.nonzero()
+    x = left + (columns + 0.5) * (right - left) / marked.shape[1]
+    y = high - (rows + 0.5) * (high - low) / marked.shape[0]
+    axes.plot(x, y, ".", color="white", markersize=1.6, markeredgewidth=0)
+
+
+def _scale(plot: Plot, end: float | None, width: float, height: float, dotted: bool) -> None:
+    """Draw the scale of the perturbations along the bottom; without an end, of each row's own."""
+    reach = end or 1.0
     axes = plot.add_axes((0.25 / width, 0.5 / height, 1 - 0.5 / width, 0.1 / height))
     ramp = np.linspace(-reach, reach, 256)[None]
     axes.imshow(ramp, DIVERGING, extent=(-reach, reach, 0, 1), aspect="auto")
@@ -208,7 +246,10 @@ def _scale(plot: Plot, reach: float, width: float, height: float) -> None:
     axes.spines[:].set_visible(False)
     axes.set_yticks([])
     axes.set_xticks([-reach, 0, reach], labels=[f"−{reach:.2g}", "0", f"+{reach:.2g}"])
-    axes.set_xlabel("change of a pixel (pixels run from 0 to 1)", fontsize=11)
+    what = "pixels run from 0 to 1" if end else "as a share of the largest in its row"
+    axes.set_xlabel(f"change of a pixel ({what})", fontsize=11)
+    if dotted:
+        _dot(axes, np.arange(64)[None] < 32, (-reach, reach, 0, 1))
 
 
 def _verdict(probabilities: Tensor) -> str:

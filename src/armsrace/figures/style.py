@@ -45,6 +45,8 @@ CSS_PIXELS_PER_INCH = 100
 PHOTOGRAPH = 100
 """Pixels of a side from which a color image counts as a photograph, which a palette would spoil."""
 PIXELS_PER_INCH = 180
+PHOTOGRAPH_PIXELS_PER_INCH = 144
+"""Of figures that show photographs: 224 pixels on an inch and a half have no more to show."""
 COLORS = 256
 
 # White, not transparent: in the site's dark mode, ink would be invisible.
@@ -120,11 +122,12 @@ class Plot(Figure):
         if not any(_has_finite_data(axes) for axes in self.axes):
             raise ValueError("a plot must show something, but its axes hold no finite number")
         canvas, dpi = FigureCanvasAgg(self), self.get_dpi()
-        self.set_dpi(PIXELS_PER_INCH)
+        photograph = self._has_photograph()
+        self.set_dpi(PHOTOGRAPH_PIXELS_PER_INCH if photograph else PIXELS_PER_INCH)
         try:
             canvas.draw()  # `savefig` would draw twice and encode a PNG only to have it decoded
             picture = np.asarray(canvas.buffer_rgba())
-            return _whole(picture) if self._has_photograph() else _encoded(picture)
+            return _whole(picture) if photograph else _encoded(picture)
         finally:
             self.set_dpi(dpi)
 

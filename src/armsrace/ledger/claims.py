@@ -20,7 +20,7 @@ SOURCES = {
     "code": "read in the authors' code or data",
     "seed": "read in one of the documents that the course was founded on",
     "secondary": "quoted by another publication",
-    "memory": "remembered and not yet checked: a lead, not a quotation",
+    "memory": "not yet checked at the source, so its number is not printed",
 }
 
 

@@ -39,7 +39,8 @@ MIME = "application/vnd.armsrace.measurement+json"
 class Measurement(BaseModel):
     """One number that this code measured, in its claim's unit, over n images.
 
-    `command` is what measured it if no page did; `note` is what differs from the claim's protocol.
+    `command` is what measured it if no page did; `note` is what differs from the claim's protocol;
+    `shown` is whether the page that measured it shows it beside the cell.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -53,6 +54,7 @@ class Measurement(BaseModel):
     commit: str
     note: str = ""
     command: str = ""
+    shown: bool = True
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, object]:
         return {MIME: self.model_dump(), "text/html": _line(self), "text/plain": repr(self)}

@@ -141,8 +141,9 @@ def _row(
 
 
 def _source(claim: Claim, here: Mapping[str, Measurement]) -> str:
-    """The chapter's number, linked to the cell that measured the claim, else to its row."""
-    anchor = f"measured-{claim.id}" if claim.id in here else f"claim-{claim.id}"
+    """The chapter's number, linked to the cell that shows the measurement, else to the row."""
+    found = here.get(claim.id)
+    anchor = f"measured-{claim.id}" if found and found.shown else f"claim-{claim.id}"
     try:
         page = chapter_file(claim.chapter).stem
     except FileNotFoundError:

@@ -56,8 +56,8 @@ class Checker:
         ):  # fmt: skip
             raise ValueError("means, factors and offsets must fit")
         self.classes, self.pieces = classes, len(self.means) // classes
-        if not all(at_most_one(factor) for factor in self.factors):
-            raise ValueError("factors must have norm at most 1")
+        if not all(below_one(factor) for factor in self.factors):
+            raise ValueError("factors must have norm below 1")
 
     def proves(self, image: Any, label: int, radius: float, duals: Any, norm: str = "l2") -> bool:
         """Whether `duals` (rival pieces, M) prove this radius around the image (P,)."""
@@ -147,7 +147,7 @@ class Checker:
         return point * 2**PIXEL
 
 
-def at_most_one(factor: Array) -> bool:
+def below_one(factor: Array) -> bool:
     """Whether a factor (P, L) of multiples of 2^−24 has a norm below 1, by exact elimination."""
     rows = [[Fraction(int(v), 1 << (2 * WEIGHT)) for v in row] for row in factor.T.dot(factor)]
     rest = [[(i == j) - v for j, v in enumerate(row)] for i, row in enumerate(rows)]

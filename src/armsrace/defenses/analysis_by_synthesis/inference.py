@@ -51,7 +51,7 @@ class Found:
 
 
 def evidence(error: Tensor, length: Tensor) -> Tensor:
-    """‖x − G(z)‖² + ‖z‖² / 2: twice the negative log evidence at σ² = ½, without constants.
+    """‖x − G(z)‖² + ‖z‖² / 2: the negative log evidence at σ² = ½, without constants.
 
     error: ‖x − G(z)‖². length: ‖z‖².
     """
